@@ -1,0 +1,1 @@
+//! Protocol clients and declarative definitions of coding agents.

@@ -1,0 +1,325 @@
+//! The shapes of the HTTP API: what is asked (`…Params`) and what is answered (`…View`). Server, CLI and every
+//! other client use these and nothing else. Records and events of the log are part of the API as they are.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    agent::PermissionPolicy,
+    egress::EgressRule,
+    event::{Entry, Limits},
+    record::TaskRecord,
+    time::Timestamp,
+};
+
+/// Version of the API. A client refuses a daemon of another one.
+pub const API_VERSION: u32 = 1;
+
+/// `POST /v1/tasks`: a new task with its first run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskParams {
+    /// Any directory of the repository.
+    pub path: String,
+    /// What is asked. Empty, and no agent: an environment by hand.
+    pub prompt: String,
+    /// The agent; the project's default if not named.
+    pub agent: Option<String>,
+    /// Make an environment without an agent.
+    pub by_hand: bool,
+    /// A branch, tag or commit to start from; HEAD if not named.
+    pub from: Option<String>,
+    /// The task's name; made from the prompt if not named.
+    pub name: Option<String>,
+    /// The model, as the agent calls it.
+    pub model: Option<String>,
+    /// The command that must succeed at the end; the project's if not named.
+    pub check: Option<String>,
+    /// Variables to let in. Their values go to the daemon's memory and the environment only, never to the log.
+    pub env: Vec<Variable>,
+    /// Hosts to allow besides the configured ones.
+    #[schema(value_type = Vec<String>)]
+    pub allow: Vec<EgressRule>,
+    /// What permission requests get; the project's setting if not named.
+    pub permission: Option<PermissionPolicy>,
+    /// What this task's agent is told besides the project's instructions.
+    pub instructions: Option<String>,
+    /// The caller's PATH, to find agents and tools on.
+    pub search_path: Option<String>,
+}
+
+/// A variable let into an environment.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Variable {
+    /// Its name; shown by `ps`.
+    pub name: String,
+    /// Its value; never shown and never stored.
+    pub value: String,
+}
+
+impl std::fmt::Debug for Variable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}=…", self.name)
+    }
+}
+
+/// `POST /v1/tasks/{task}/runs`: a follow-up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FollowUpParams {
+    /// What is asked.
+    pub prompt: String,
+    /// The model, as the agent calls it.
+    pub model: Option<String>,
+    /// The command that must succeed at the end; as before if not named.
+    pub check: Option<String>,
+    /// Variables to let in, in place of the earlier ones.
+    pub env: Vec<Variable>,
+    /// The caller's PATH, to find agents and tools on.
+    pub search_path: Option<String>,
+}
+
+/// `POST /v1/tasks/{task}/land`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LandParams {
+    /// As one commit.
+    pub squash: bool,
+    /// Into this branch; the one the task was started from if not named.
+    pub target: Option<String>,
+    /// The message of the commit that is made, if one is made.
+    pub message: Option<String>,
+}
+
+/// `POST /v1/tasks/{task}/discard`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiscardParams {
+    /// Even if there is work that is not landed.
+    pub force: bool,
+    /// Why, for the log.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/tasks/{task}/exec`: a command in the environment, waited for. Its output comes by the events of the
+/// terminal WebSocket if a terminal is wanted, else in the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecParams {
+    /// The command and its arguments; the user's shell if empty.
+    pub argv: Vec<String>,
+    /// Directory inside; the workspace if not named.
+    pub cwd: Option<String>,
+    /// Give it a terminal of this size.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// Rows and columns of a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TerminalSize {
+    /// Rows.
+    pub rows: u16,
+    /// Columns.
+    pub cols: u16,
+}
+
+/// A command that was started in an environment. Its bytes come and go over
+/// `GET /v1/tasks/{task}/exec/{exec}/stream` (WebSocket).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExecView {
+    /// Its id.
+    pub exec: String,
+}
+
+/// What goes from client to daemon as text frames of an exec's WebSocket. Bytes for its input are binary frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamRequest {
+    /// The terminal has a new size.
+    Resize(TerminalSize),
+    /// No more input.
+    CloseInput,
+    /// Send this signal, by number.
+    Signal {
+        /// The number, as in `kill -l`.
+        number: i32,
+    },
+}
+
+/// What comes from daemon to client as text frames of an exec's WebSocket. Output is binary frames: the first byte
+/// is 1 for standard output or the terminal, 2 for standard error; the rest is what was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum StreamNotice {
+    /// The command is over; nothing follows.
+    Exited {
+        /// Exit code, if it exited by itself.
+        code: Option<i32>,
+        /// Signal, if one ended it.
+        signal: Option<i32>,
+    },
+    /// The environment is gone; nothing follows.
+    Gone {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A task as lists and pages show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskView {
+    /// What the log tells.
+    pub task: TaskRecord,
+    /// Place in the queue, from 1, if it waits.
+    pub queue_place: Option<u32>,
+    /// What it waits for, if it waits, in words.
+    pub waits_for: Option<String>,
+    /// Memory its environment uses now, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes in its environment now, besides pid 1.
+    pub processes: Option<u32>,
+    /// Disk that what it wrote takes, in bytes, as last measured.
+    pub disk_bytes: Option<u64>,
+}
+
+/// `GET /v1/tasks`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskList {
+    /// Newest first.
+    pub tasks: Vec<TaskView>,
+    /// Sequence number of the newest event that the list knows of; a stream from there misses nothing.
+    pub seq: u64,
+    /// The daemon's clock.
+    pub now: Timestamp,
+}
+
+/// `GET /v1/events` and `GET /v1/tasks/{task}/events` without `Accept: text/event-stream`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EventList {
+    /// In order.
+    pub entries: Vec<Entry>,
+    /// Give this as `after` to go on.
+    pub next: u64,
+}
+
+/// `GET /v1/tasks/{task}/diff`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DiffView {
+    /// The commit compared with.
+    pub base: String,
+    /// The commit that holds what is compared.
+    pub head: String,
+    /// What differs.
+    pub files: Vec<FileView>,
+    /// The commits between, oldest first.
+    pub commits: Vec<CommitView>,
+    /// Unified diff; bytes that are not UTF-8 are replaced.
+    pub patch: String,
+    /// Whether the patch was cut.
+    pub truncated: bool,
+}
+
+/// One file of a diff.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FileView {
+    /// Its path; odd bytes as git quotes them.
+    pub path: String,
+    /// Its former path, if it was renamed.
+    pub old_path: Option<String>,
+    /// `A`, `M`, `D`, `R`, `C` or `T`, as git says.
+    pub status: String,
+    /// Lines added; `None` for a binary file.
+    pub added: Option<u64>,
+    /// Lines deleted; `None` for a binary file.
+    pub deleted: Option<u64>,
+}
+
+/// One commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommitView {
+    /// Its id.
+    pub commit: String,
+    /// First line of its message.
+    pub subject: String,
+    /// Author's name.
+    pub author: String,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
+/// `POST /v1/tasks/{task}/land` answers with this when the work is in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LandView {
+    /// The branch.
+    pub target: String,
+    /// Its new tip.
+    pub commit: String,
+    /// `up_to_date`, `fast_forward`, `merge` or `squash`.
+    pub how: String,
+}
+
+/// `POST /v1/prune` and `POST /v1/tasks/{task}/discard` answer with this: what went, and what stayed, and why.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PruneView {
+    /// What is gone.
+    pub removed: Vec<Reasoned>,
+    /// What was kept although it was looked at.
+    pub kept: Vec<Reasoned>,
+    /// Bytes of disk that came free, as measured.
+    pub freed_bytes: u64,
+}
+
+/// A thing with the reason for what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reasoned {
+    /// What: `environment of add-a-date-filter`, `layer 4f2a…`.
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// `GET /v1/daemon`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DaemonView {
+    /// Its process id on the host.
+    pub pid: u32,
+    /// Version of the program.
+    pub version: String,
+    /// Version of the API.
+    pub api_version: u32,
+    /// Where it keeps everything.
+    pub state_dir: String,
+    /// Since when it runs.
+    pub started_at: Timestamp,
+    /// Runs that work now.
+    pub active_runs: u32,
+    /// Runs that wait.
+    pub queued_runs: u32,
+    /// How many more runs with the default limits would be admitted now.
+    pub room_for: u32,
+    /// Most runs at a time.
+    pub max_runs: u32,
+    /// Memory that runs together may count on, in bytes.
+    pub memory_bytes: u64,
+    /// Where the API listens on TCP, if it was asked to.
+    pub tcp: Option<String>,
+    /// The limits of an environment if nobody says otherwise.
+    pub default_limits: Limits,
+}
+
+/// `GET /v1/agents`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AgentView {
+    /// Its name.
+    pub name: String,
+    /// What people call it.
+    pub title: String,
+    /// The protocol it is spoken to in.
+    pub protocol: String,
+    /// Where it was found; `None` if it is not installed.
+    pub program: Option<String>,
+    /// How to install it.
+    pub install: String,
+    /// Variables it may need to be let in.
+    pub auth_env: Vec<String>,
+}

@@ -1,0 +1,258 @@
+//! Host names and the allow-list: the one canonical form in which every part of Offshoot compares them.
+//!
+//! Parsed once, at the edge; whoever dials uses the very value that was compared. Used by the DNS stub
+//! (sandbox) and the egress proxy (gateway). Does not resolve and does not dial.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// The name under which a run reaches a port on the host's own loopback, if the user allowed that port.
+pub const HOST_ALIAS: &str = "host.internal";
+
+/// A host name in canonical form: lower-case letters, digits and hyphens in labels of 1 to 63 bytes, at most
+/// 253 bytes (RFC 1123), no trailing dot, not an IP address in any spelling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostName(String);
+
+/// Why a text is not a host name or not an allow-list entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The text is empty or longer than 253 bytes.
+    #[error("a host name has 1 to 253 characters")]
+    Length,
+    /// A label is empty, too long, or has a character other than a letter, a digit or an inner hyphen.
+    #[error("{0:?} is not a host name")]
+    Label(String),
+    /// The text is an IP address; only names are allowed.
+    #[error("{0:?} is an address; name the host instead")]
+    Address(String),
+    /// The port is not a number from 1 to 65535.
+    #[error("{0:?} is not a port")]
+    Port(String),
+    /// `host:PORT` without its port.
+    #[error("the host's own loopback needs a port, as in host:8080")]
+    HostPort,
+}
+
+impl HostName {
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if text.is_empty() || text.len() > 253 {
+            return Err(HostError::Length);
+        }
+        let valid = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if !text.split('.').all(valid) {
+            return Err(HostError::Label(text.to_owned()));
+        }
+        // Every address spelling that inet_aton takes ends in a label that starts with a digit
+        // (1.2.3.4, 0x7f.1, 2130706433); no public top-level domain does.
+        if text.rsplit('.').next().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_digit())) {
+            return Err(HostError::Address(text.to_owned()));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl TryFrom<String> for HostName {
+    type Error = HostError;
+    fn try_from(text: String) -> Result<Self, HostError> {
+        text.parse()
+    }
+}
+
+impl From<HostName> for String {
+    fn from(name: HostName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One entry of the allow-list.
+///
+/// | text | allows |
+/// |---|---|
+/// | `example.org` | that host, ports 80 and 443 |
+/// | `example.org:8443` | that host, that port only |
+/// | `*.example.org` | every host below it (not itself), ports 80 and 443 |
+/// | `host:11434` | port 11434 on the host's own loopback, reached inside as `host.internal:11434` |
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum EgressRule {
+    /// One name; `None` stands for ports 80 and 443.
+    Name(HostName, Option<u16>),
+    /// All names below one; `None` stands for ports 80 and 443.
+    Below(HostName, Option<u16>),
+    /// A port on the host's loopback.
+    Host(u16),
+}
+
+impl EgressRule {
+    /// Whether this rule allows `host` at `port`.
+    pub fn allows(&self, host: &HostName, port: u16) -> bool {
+        let port_fits = |rule: &Option<u16>| rule.map_or(port == 80 || port == 443, |p| p == port);
+        match self {
+            Self::Name(name, p) => name == host && port_fits(p),
+            Self::Below(name, p) => below(host, name) && port_fits(p),
+            Self::Host(p) => host.as_str() == HOST_ALIAS && *p == port,
+        }
+    }
+
+    /// Whether this rule makes `host` known at all, at whatever port (what the DNS stub asks).
+    pub fn names(&self, host: &HostName) -> bool {
+        match self {
+            Self::Name(name, _) => name == host,
+            Self::Below(name, _) => below(host, name),
+            Self::Host(_) => host.as_str() == HOST_ALIAS,
+        }
+    }
+
+    /// The port the rule names, if it names one.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Name(_, port) | Self::Below(_, port) => *port,
+            Self::Host(port) => Some(*port),
+        }
+    }
+}
+
+fn below(host: &HostName, parent: &HostName) -> bool {
+    host.0.strip_suffix(&parent.0).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+}
+
+impl FromStr for EgressRule {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        let (name, port) = match text.split_once(':') {
+            Some((name, port)) => {
+                let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+                let port = port.parse().ok().filter(|p| digits && *p != 0);
+                (name, Some(port.ok_or_else(|| HostError::Port(text.to_owned()))?))
+            }
+            None => (text, None),
+        };
+        if name == "host" || name == HOST_ALIAS {
+            return port.map(Self::Host).ok_or(HostError::HostPort);
+        }
+        match name.strip_prefix("*.") {
+            Some(parent) => Ok(Self::Below(parent.parse()?, port)),
+            None => Ok(Self::Name(name.parse()?, port)),
+        }
+    }
+}
+
+impl TryFrom<String> for EgressRule {
+    type Error = HostError;
+    fn try_from(text: String) -> Result<Self, HostError> {
+        text.parse()
+    }
+}
+
+impl From<EgressRule> for String {
+    fn from(rule: EgressRule) -> Self {
+        rule.to_string()
+    }
+}
+
+impl fmt::Display for EgressRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name, None) => write!(f, "{name}"),
+            Self::Name(name, Some(port)) => write!(f, "{name}:{port}"),
+            Self::Below(name, None) => write!(f, "*.{name}"),
+            Self::Below(name, Some(port)) => write!(f, "*.{name}:{port}"),
+            Self::Host(port) => write!(f, "host:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_one_spelling() {
+        for (text, want) in [
+            ("Example.ORG", Some("example.org")),
+            ("example.org.", Some("example.org")),
+            ("a-b.c", Some("a-b.c")),
+            ("xn--bcher-kva.example", Some("xn--bcher-kva.example")),
+            ("", None),
+            (".", None),
+            ("a..b", None),
+            ("example.org..", None),
+            ("-a.b", None),
+            ("a_b.c", None),
+            ("evil.com\0.example.org", None),
+            ("user@example.org", None),
+            ("bücher.example", None),
+            ("exa mple.org", None),
+            ("127.0.0.1", None),
+            ("127.1", None),
+            ("2130706433", None),
+            ("0x7f.0x1", None),
+            ("017700000001", None),
+            ("::1", None),
+            ("[::1]", None),
+            ("example.org/", None),
+            ("example.org%00", None),
+        ] {
+            assert_eq!(text.parse::<HostName>().ok().as_ref().map(HostName::as_str), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rules_allow_what_they_say() {
+        for (rule, host, port, want) in [
+            ("example.org", "example.org", 443, true),
+            ("example.org", "example.org", 80, true),
+            ("example.org", "example.org", 22, false),
+            ("example.org", "www.example.org", 443, false),
+            ("example.org:22", "example.org", 22, true),
+            ("example.org:22", "example.org", 443, false),
+            ("*.example.org", "www.example.org", 443, true),
+            ("*.example.org", "a.b.example.org", 443, true),
+            ("*.example.org", "example.org", 443, false),
+            ("*.example.org", "badexample.org", 443, false),
+            ("host:8080", "host.internal", 8080, true),
+            ("host:8080", "host.internal", 8081, false),
+        ] {
+            let rule: EgressRule = rule.parse().unwrap();
+            assert_eq!(rule.allows(&host.parse().unwrap(), port), want, "{rule} {host}:{port}");
+            assert_eq!(rule.to_string().parse::<EgressRule>().unwrap(), rule);
+        }
+        for bad in ["host", "a:0", "a:65536", "a:+1", "a:", "*.", "*", "1.2.3.4:80", "a:1:2", "**.a"] {
+            assert!(bad.parse::<EgressRule>().is_err(), "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn parsing_is_idempotent(text in "[ -~]{0,40}") {
+            if let Ok(name) = text.parse::<HostName>() {
+                proptest::prop_assert_eq!(name.as_str().parse::<HostName>().unwrap(), name);
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What happens, as events: the only truth. Everything shown is a fold of these (see `record`).
+//!
+//! An event is written before it is acted on. Texts that come from an agent are bounded where they enter and
+//! escaped where they are shown.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    agent::{AgentEvent, PermissionPolicy},
+    egress::EgressRule,
+    id::{EnvironmentId, ProjectId, RunId, TaskId},
+    lifecycle::RunEnd,
+    name::TaskName,
+    time::Timestamp,
+};
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Entry {
+    /// Position in the log, from 1, without gaps.
+    pub seq: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// The task it belongs to.
+    pub task: TaskId,
+    /// The run it belongs to, if it belongs to one.
+    pub run: Option<RunId>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// Something that happened to a task, a run or an environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A task was asked for.
+    TaskCreated(TaskCreated),
+    /// A run of it was asked for: the first or a follow-up.
+    RunQueued(RunQueued),
+    /// There was room: the run has its place.
+    RunAdmitted,
+    /// An environment is about to be made; its directory may exist from now on.
+    EnvironmentCreating(EnvironmentCreating),
+    /// Something that takes a while is being done for the run.
+    Preparing {
+        /// What, for people: "checking out 4f2a…", "npm ci".
+        step: String,
+    },
+    /// The environment's sandbox answers.
+    EnvironmentUp {
+        /// Which one.
+        environment: EnvironmentId,
+        /// The tier of isolation.
+        tier: String,
+        /// Limits that are only watched, not enforced by the kernel.
+        soft_limits: Vec<String>,
+        /// From the decision to the sandbox's first answer, in microseconds.
+        took_us: u64,
+    },
+    /// Its processes were frozen because nothing happened.
+    EnvironmentSuspended {
+        /// Which one.
+        environment: EnvironmentId,
+    },
+    /// Its processes were thawed.
+    EnvironmentResumed {
+        /// Which one.
+        environment: EnvironmentId,
+    },
+    /// Its processes are gone; its workspace is kept.
+    EnvironmentLost {
+        /// Which one.
+        environment: EnvironmentId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Everything of it is about to be deleted. Recorded before the deletion begins.
+    EnvironmentRemoved {
+        /// Which one.
+        environment: EnvironmentId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The run's agent was started (again, if it was there before).
+    AgentStarted {
+        /// Id of the process in the sandbox; also the name of its journal.
+        exec: String,
+    },
+    /// The agent did something. `offset` is where in its journal that is known from.
+    Agent {
+        /// What it did.
+        agent: AgentEvent,
+        /// Position in the journal after which interpretation goes on.
+        offset: u64,
+    },
+    /// A snapshot of the workspace was taken.
+    Checkpoint {
+        /// Its number within the task, from 1.
+        number: u32,
+        /// The commit that holds it, on a hidden ref.
+        commit: String,
+        /// What it was taken after: a prompt, a tool call.
+        title: String,
+        /// Files that differ from the one before.
+        changed: u32,
+    },
+    /// What the workspace holds against its base, counted live.
+    Changes(Changes),
+    /// Somebody has to look.
+    AttentionNeeded {
+        /// Why, for people.
+        reason: String,
+    },
+    /// What needed somebody is settled.
+    AttentionSettled,
+    /// The agent waits for nothing in particular.
+    AgentResting,
+    /// A person asked for the run to be stopped.
+    StopRequested,
+    /// The project's check began.
+    CheckStarted {
+        /// The command.
+        command: String,
+        /// Id of the process in the sandbox.
+        exec: String,
+    },
+    /// The project's check ended.
+    CheckEnded {
+        /// Exit code; `None` if it was killed or timed out.
+        code: Option<i32>,
+        /// The end of its output.
+        output: String,
+    },
+    /// The run's commits are being brought out.
+    Harvesting,
+    /// They are out and checked.
+    Harvested(Harvested),
+    /// The run is over.
+    RunEnded {
+        /// How.
+        end: RunEnd,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A landing is about to be made.
+    LandingStarted {
+        /// Into which branch.
+        target: String,
+        /// Which commit.
+        head: String,
+        /// As one commit?
+        squash: bool,
+    },
+    /// The landing did not happen; everything is as it was.
+    LandingRefused {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The work is in the target branch.
+    Landed {
+        /// The branch.
+        target: String,
+        /// Its new tip.
+        commit: String,
+    },
+    /// The task was thrown away.
+    Discarded {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// The particulars of a new task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCreated {
+    /// Its name, unique among the project's tasks that are not landed or discarded.
+    pub name: TaskName,
+    /// Its project.
+    pub project: ProjectId,
+    /// The repository's root: work tree, or git directory if it is bare.
+    pub root: String,
+    /// Base commit.
+    pub base: String,
+    /// The branch the base was taken from and a landing goes to; `None` for a detached base.
+    pub target: Option<String>,
+    /// The task's own branch.
+    pub branch: String,
+    /// The agent; `None` for an environment by hand.
+    pub agent: Option<String>,
+    /// Notices worth keeping: "the checkout has 3 changed files; they are not part of this task".
+    pub notices: Vec<String>,
+}
+
+/// The particulars of a new run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RunQueued {
+    /// Number within the task, from 1.
+    pub number: u32,
+    /// What is asked; empty for an environment by hand.
+    pub prompt: String,
+    /// The model, if one was named.
+    pub model: Option<String>,
+    /// The command that must succeed at the end, if there is one.
+    pub check: Option<String>,
+    /// Names (never values) of environment variables the user lets in.
+    pub pass_env: Vec<String>,
+    /// What the agent's permission requests get.
+    pub permission: PermissionPolicy,
+    /// Hosts that may be reached, all sources merged.
+    #[schema(value_type = Vec<String>)]
+    pub egress: Vec<EgressRule>,
+    /// Limits of the environment.
+    pub limits: Limits,
+}
+
+/// What an environment's whole process tree may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub processes: u32,
+    /// CPU in percent of one core; `None` for no limit.
+    pub cpu_percent: Option<u32>,
+    /// Disk for what it writes, in bytes.
+    pub disk_bytes: u64,
+}
+
+/// The particulars of a new environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentCreating {
+    /// Its id.
+    pub environment: EnvironmentId,
+    /// The commit it starts from.
+    pub base: String,
+    /// Key of the setup layer it stands on, if there is one.
+    pub setup: Option<String>,
+}
+
+/// What a workspace holds against its base.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Changes {
+    /// Files that differ.
+    pub files: u32,
+    /// Lines added.
+    pub added: u64,
+    /// Lines deleted.
+    pub deleted: u64,
+    /// Subject of the newest commit on the task's branch, if it has one of its own.
+    pub latest_commit: Option<String>,
+}
+
+/// What a run left, brought out and checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Harvested {
+    /// Tip of the task's branch; the base if nothing was committed.
+    pub head: String,
+    /// Commits since the base.
+    pub commits: u32,
+    /// What differs from the base.
+    pub changes: Changes,
+    /// Whether files had been left uncommitted and were committed on the agent's behalf.
+    pub leftovers: bool,
+    /// Whether the branch in the user's repository has it; if not, why not.
+    pub unpublished: Option<String>,
+}

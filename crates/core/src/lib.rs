@@ -1,0 +1,19 @@
+//! The words of Offshoot as types. Pure: no clock, no threads, no I/O; times and ids come in as data.
+//! (`fault` is the one exception, and exists in debug builds only.)
+
+pub mod id;
+pub mod name;
+pub mod time;
+
+pub mod agent;
+pub mod event;
+pub mod lifecycle;
+pub mod record;
+
+pub mod config;
+pub mod egress;
+
+pub mod api;
+pub mod problem;
+
+pub mod fault;

@@ -1,0 +1,462 @@
+//! Projections: what the log adds up to. `TaskRecord::apply` is the only place where an event changes a record,
+//! so dropping the records and folding the log again gives the same.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    agent::{AgentEvent, PermissionPolicy, ToolStatus},
+    egress::EgressRule,
+    event::{Changes, Entry, Event, Limits},
+    id::{EnvironmentId, ProjectId, RunId, TaskId},
+    lifecycle::{EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, TaskChange, TaskState},
+    name::TaskName,
+    time::Timestamp,
+};
+
+/// A task with its runs and its environment, as the log tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name.
+    pub name: TaskName,
+    /// Its project.
+    pub project: ProjectId,
+    /// The repository's root.
+    pub root: String,
+    /// Base commit.
+    pub base: String,
+    /// Where a landing goes.
+    pub target: Option<String>,
+    /// Its own branch.
+    pub branch: String,
+    /// Its agent; `None` for an environment by hand.
+    pub agent: Option<String>,
+    /// Notices given when it was created.
+    pub notices: Vec<String>,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Why somebody has to look, or why the last run ended as it did.
+    pub reason: Option<String>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When anything last happened to it.
+    pub updated_at: Timestamp,
+    /// Its runs, oldest first.
+    pub runs: Vec<RunRecord>,
+    /// Its environment, if it has one.
+    pub environment: Option<EnvironmentRecord>,
+    /// The agent's session, for a follow-up to resume.
+    pub session: Option<String>,
+    /// The newest tool call, for people.
+    pub latest_tool: Option<String>,
+    /// What its workspace holds against its base.
+    pub changes: Changes,
+    /// Its checkpoints, oldest first.
+    pub checkpoints: Vec<CheckpointRecord>,
+    /// Tip of its branch, once something was brought out.
+    pub head: Option<String>,
+    /// Why the branch in the user's repository does not have `head`, if so.
+    pub unpublished: Option<String>,
+    /// The commit that a landing made.
+    pub landed: Option<String>,
+    /// A landing that was begun and neither done nor refused.
+    pub landing: Option<Landing>,
+}
+
+/// A landing in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Landing {
+    /// Into which branch.
+    pub target: String,
+    /// Which commit.
+    pub head: String,
+    /// As one commit?
+    pub squash: bool,
+}
+
+/// One run, as the log tells.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// Number within the task, from 1.
+    pub number: u32,
+    /// What was asked.
+    pub prompt: String,
+    /// The model, if one was named.
+    pub model: Option<String>,
+    /// The command that must succeed at the end.
+    pub check: Option<String>,
+    /// Names of variables the user let in.
+    pub pass_env: Vec<String>,
+    /// What permission requests get.
+    pub permission: PermissionPolicy,
+    /// Hosts that may be reached.
+    #[schema(value_type = Vec<String>)]
+    pub egress: Vec<EgressRule>,
+    /// Limits of the environment.
+    pub limits: Limits,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it was asked for.
+    pub queued_at: Timestamp,
+    /// When it was admitted.
+    pub started_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// Process of its agent in the sandbox; also the name of the journal.
+    pub exec: Option<String>,
+    /// How far the journal has been interpreted.
+    pub offset: u64,
+    /// Whether a person asked for it to be stopped.
+    pub stop_requested: bool,
+    /// Result of the check.
+    pub check_code: Option<i32>,
+    /// End of the check's output.
+    pub check_output: Option<String>,
+    /// Why it ended as it did.
+    pub reason: Option<String>,
+    /// Tokens read, as far as the agent tells.
+    pub input_tokens: u64,
+    /// Tokens written, as far as the agent tells.
+    pub output_tokens: u64,
+    /// The agent's own estimate of the cost in US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+/// An environment, as the log tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentRecord {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// The commit it started from.
+    pub base: String,
+    /// Key of its setup layer.
+    pub setup: Option<String>,
+    /// Where it stands.
+    pub state: EnvironmentState,
+    /// Since when.
+    pub since: Timestamp,
+    /// The tier of isolation it has.
+    pub tier: Option<String>,
+    /// Limits that are only watched.
+    pub soft_limits: Vec<String>,
+    /// How long it took to come up, in microseconds.
+    pub up_us: Option<u64>,
+}
+
+/// A snapshot of the workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CheckpointRecord {
+    /// Number within the task, from 1.
+    pub number: u32,
+    /// The commit that holds it.
+    pub commit: String,
+    /// What it was taken after.
+    pub title: String,
+    /// Files that differ from the one before.
+    pub changed: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An event that does not fit the records it is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// The first event of a task is not its creation.
+    #[error("the task has no record yet")]
+    NoTask,
+    /// The event's run is not one of the task's.
+    #[error("the task has no such run")]
+    NoRun,
+    /// The event's environment is not the task's.
+    #[error("the task has no such environment")]
+    NoEnvironment,
+    /// The transition table does not have this step.
+    #[error("a {what} that is {from} cannot {change}")]
+    Transition {
+        /// Task, run or environment.
+        what: &'static str,
+        /// The state it is in.
+        from: String,
+        /// The change asked for.
+        change: String,
+    },
+}
+
+impl TaskRecord {
+    /// The record a task starts with. The entry must be its creation.
+    pub fn create(entry: &Entry) -> Result<Self, FoldError> {
+        let Event::TaskCreated(created) = &entry.event else { return Err(FoldError::NoTask) };
+        let created = created.clone();
+        Ok(Self {
+            id: entry.task,
+            name: created.name,
+            project: created.project,
+            root: created.root,
+            base: created.base,
+            target: created.target,
+            branch: created.branch,
+            agent: created.agent,
+            notices: created.notices,
+            // A task is born settled; the run that is queued in the same transaction makes it wait.
+            state: TaskState::Stopped,
+            state_since: entry.at,
+            reason: None,
+            created_at: entry.at,
+            updated_at: entry.at,
+            runs: Vec::new(),
+            environment: None,
+            session: None,
+            latest_tool: None,
+            changes: Changes::default(),
+            checkpoints: Vec::new(),
+            head: None,
+            unpublished: None,
+            landed: None,
+            landing: None,
+        })
+    }
+
+    /// The newest run.
+    pub fn run(&self) -> Option<&RunRecord> {
+        self.runs.last()
+    }
+
+    /// Whether the task holds work that is neither landed nor thrown away.
+    pub fn has_unlanded_work(&self) -> bool {
+        !matches!(self.state, TaskState::Landed | TaskState::Discarded)
+            && (self.head.as_ref().is_some_and(|head| *head != self.base) || self.changes.files > 0)
+    }
+
+    /// Folds one event in. Refuses what the transition tables refuse and leaves the record as it was.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), FoldError> {
+        let mut next = self.clone();
+        next.fold(entry)?;
+        next.updated_at = entry.at;
+        *self = next;
+        Ok(())
+    }
+
+    fn fold(&mut self, entry: &Entry) -> Result<(), FoldError> {
+        let at = entry.at;
+        match &entry.event {
+            Event::TaskCreated(_) => return Err(FoldError::NoTask),
+            Event::RunQueued(queued) => {
+                self.change(TaskChange::Queue, at)?;
+                self.reason = None;
+                self.runs.push(RunRecord {
+                    id: entry.run.ok_or(FoldError::NoRun)?,
+                    number: queued.number,
+                    prompt: queued.prompt.clone(),
+                    model: queued.model.clone(),
+                    check: queued.check.clone(),
+                    pass_env: queued.pass_env.clone(),
+                    permission: queued.permission,
+                    egress: queued.egress.clone(),
+                    limits: queued.limits,
+                    state: RunState::Queued,
+                    queued_at: at,
+                    started_at: None,
+                    ended_at: None,
+                    exec: None,
+                    offset: 0,
+                    stop_requested: false,
+                    check_code: None,
+                    check_output: None,
+                    reason: None,
+                    input_tokens: 0,
+                    output_tokens: 0,
+                    cost_usd: None,
+                });
+            }
+            Event::RunAdmitted => {
+                self.change(TaskChange::Start, at)?;
+                let run = self.run_mut(entry)?;
+                run.change(RunChange::Admit)?;
+                run.started_at = Some(at);
+            }
+            Event::EnvironmentCreating(creating) => {
+                if self.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed) {
+                    return Err(FoldError::NoEnvironment);
+                }
+                self.environment = Some(EnvironmentRecord {
+                    id: creating.environment,
+                    base: creating.base.clone(),
+                    setup: creating.setup.clone(),
+                    state: EnvironmentState::Creating,
+                    since: at,
+                    tier: None,
+                    soft_limits: Vec::new(),
+                    up_us: None,
+                });
+            }
+            Event::EnvironmentUp { environment, tier, soft_limits, took_us } => {
+                let env = self.environment_mut(*environment)?;
+                env.change(EnvironmentChange::Up, at)?;
+                env.tier = Some(tier.clone());
+                env.soft_limits.clone_from(soft_limits);
+                env.up_us = Some(*took_us);
+            }
+            Event::EnvironmentSuspended { environment } => {
+                self.environment_mut(*environment)?.change(EnvironmentChange::Suspend, at)?;
+            }
+            Event::EnvironmentResumed { environment } => {
+                self.environment_mut(*environment)?.change(EnvironmentChange::Resume, at)?;
+            }
+            Event::EnvironmentLost { environment, .. } => {
+                self.environment_mut(*environment)?.change(EnvironmentChange::Lose, at)?;
+            }
+            Event::EnvironmentRemoved { environment, .. } => {
+                self.environment_mut(*environment)?.change(EnvironmentChange::Remove, at)?;
+            }
+            Event::Preparing { step } => self.latest_tool = Some(step.clone()),
+            Event::AgentStarted { exec } => {
+                let run = self.run_mut(entry)?;
+                if run.state != RunState::Working {
+                    run.change(RunChange::Work)?;
+                }
+                if run.exec.as_ref() != Some(exec) {
+                    run.exec = Some(exec.clone());
+                    run.offset = 0;
+                }
+            }
+            Event::Agent { agent, offset } => {
+                let run = self.run_mut(entry)?;
+                run.offset = run.offset.max(*offset);
+                self.fold_agent(entry, agent)?;
+            }
+            Event::Checkpoint { number, commit, title, changed } => self.checkpoints.push(CheckpointRecord {
+                number: *number,
+                commit: commit.clone(),
+                title: title.clone(),
+                changed: *changed,
+                at,
+            }),
+            Event::Changes(changes) => self.changes = changes.clone(),
+            Event::AttentionNeeded { reason } => {
+                if self.state != TaskState::NeedsAttention {
+                    self.change(TaskChange::Attend, at)?;
+                }
+                self.reason = Some(reason.clone());
+            }
+            Event::AttentionSettled => {
+                if self.state != TaskState::Running {
+                    self.change(TaskChange::Proceed, at)?;
+                }
+                self.reason = None;
+            }
+            Event::AgentResting => {
+                if self.state != TaskState::Idle {
+                    self.change(TaskChange::Rest, at)?;
+                }
+                self.reason = None;
+            }
+            Event::StopRequested => self.run_mut(entry)?.stop_requested = true,
+            Event::CheckStarted { .. } => self.run_mut(entry)?.change(RunChange::Check)?,
+            Event::CheckEnded { code, output } => {
+                let run = self.run_mut(entry)?;
+                run.check_code = Some(code.unwrap_or(-1));
+                run.check_output = Some(output.clone());
+            }
+            Event::Harvesting => {
+                let run = self.run_mut(entry)?;
+                if run.state != RunState::Harvesting {
+                    run.change(RunChange::Harvest)?;
+                }
+            }
+            Event::Harvested(harvested) => {
+                self.head = Some(harvested.head.clone());
+                self.changes = harvested.changes.clone();
+                self.unpublished.clone_from(&harvested.unpublished);
+            }
+            Event::RunEnded { end, reason } => {
+                let run = self.run_mut(entry)?;
+                run.change(RunChange::End(*end))?;
+                run.ended_at = Some(at);
+                run.reason = Some(reason.clone());
+                self.change(
+                    match end {
+                        RunEnd::Complete => TaskChange::Complete,
+                        RunEnd::Failed => TaskChange::Fail,
+                        RunEnd::Stopped => TaskChange::Stop,
+                    },
+                    at,
+                )?;
+                self.reason = Some(reason.clone());
+            }
+            Event::LandingStarted { target, head, squash } => {
+                self.landing = Some(Landing { target: target.clone(), head: head.clone(), squash: *squash });
+            }
+            Event::LandingRefused { .. } => self.landing = None,
+            Event::Landed { commit, .. } => {
+                self.change(TaskChange::Land, at)?;
+                self.landed = Some(commit.clone());
+                self.landing = None;
+                self.reason = None;
+            }
+            Event::Discarded { reason } => {
+                self.change(TaskChange::Discard, at)?;
+                self.reason = Some(reason.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn fold_agent(&mut self, entry: &Entry, agent: &AgentEvent) -> Result<(), FoldError> {
+        match agent {
+            AgentEvent::SessionOpened { session } => self.session = Some(session.clone()),
+            AgentEvent::ToolCall { title, status, .. } if !title.is_empty() => {
+                self.latest_tool = Some(match status {
+                    ToolStatus::Failed => format!("{title} (failed)"),
+                    _ => title.clone(),
+                });
+            }
+            AgentEvent::Usage { input_tokens, output_tokens, cost_usd } => {
+                let run = self.run_mut(entry)?;
+                run.input_tokens = *input_tokens;
+                run.output_tokens = *output_tokens;
+                run.cost_usd = *cost_usd;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: TaskChange, at: Timestamp) -> Result<(), FoldError> {
+        self.state = self.state.after(change).ok_or_else(|| refused("task", self.state, change))?;
+        self.state_since = at;
+        Ok(())
+    }
+
+    fn run_mut(&mut self, entry: &Entry) -> Result<&mut RunRecord, FoldError> {
+        self.runs.iter_mut().rfind(|run| Some(run.id) == entry.run).ok_or(FoldError::NoRun)
+    }
+
+    fn environment_mut(&mut self, id: EnvironmentId) -> Result<&mut EnvironmentRecord, FoldError> {
+        self.environment.as_mut().filter(|env| env.id == id).ok_or(FoldError::NoEnvironment)
+    }
+}
+
+impl RunRecord {
+    fn change(&mut self, change: RunChange) -> Result<(), FoldError> {
+        self.state = self.state.after(change).ok_or_else(|| refused("run", self.state, change))?;
+        Ok(())
+    }
+}
+
+impl EnvironmentRecord {
+    fn change(&mut self, change: EnvironmentChange, at: Timestamp) -> Result<(), FoldError> {
+        self.state = self.state.after(change).ok_or_else(|| refused("environment", self.state, change))?;
+        self.since = at;
+        Ok(())
+    }
+}
+
+fn refused(what: &'static str, from: impl std::fmt::Debug, change: impl std::fmt::Debug) -> FoldError {
+    FoldError::Transition { what, from: format!("{from:?}"), change: format!("{change:?}") }
+}

@@ -1,0 +1,1 @@
+//! Run supervision, admission, recovery, review, landing.

@@ -1,0 +1,1 @@
+//! One lease: workspace layers, sandbox, limits.

@@ -1,0 +1,1 @@
+//! Hermetic git: object stores, bundles, diffs, landing.

@@ -1,0 +1,34 @@
+//! The boundary around a run's processes on Linux.
+//!
+//! ```text
+//! daemon ── Connection (connection.rs) ── shim.sock / socketpair ──► shim (shim/)   one per environment, outlives the daemon
+//!                                                                    │ socketpair
+//!                                                                    init (init/)   pid 1 inside: set-up, DNS stub, reaping
+//! ```
+//!
+//! [`start`] brings an environment up, [`connect`] adopts one that runs, [`Connection`] talks to it,
+//! [`journal`] reads what its processes said, [`examine`] tells what this machine can do.
+//! Knows nothing of git, tasks or agents. The only crate with unsafe code, all of it in `sys.rs`.
+
+mod cgroup;
+mod connection;
+pub mod doctor;
+mod init;
+pub mod journal;
+mod launch;
+mod message;
+pub mod network;
+mod seccomp;
+mod shim;
+mod spec;
+mod sys;
+pub mod system;
+
+pub use connection::{
+    Connection, ConnectionError, Event, ExecError, ExecRequest, ExecState, Exit, Listener, ListenerKind, Started,
+    Stats, Stdio, Terminal,
+};
+pub use doctor::examine;
+pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, start};
+pub use shim::shim_main;
+pub use spec::{Identity, Limits, Mount, Network, SandboxSpec, Weakness};

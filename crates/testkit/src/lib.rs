@@ -1,0 +1,1 @@
+//! Scripted agents, a scripted model server and test repositories.
