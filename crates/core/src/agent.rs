@@ -20,7 +20,7 @@ pub enum AgentEvent {
     TurnStarted {
         /// Number of the turn.
         turn: u32,
-        /// Id of the prompt that began it, as the caller named it (empty if it is not known).
+        /// What was asked, shortened.
         prompt: String,
     },
     /// A piece of text. Pieces of one role that follow each other belong together.
@@ -45,7 +45,7 @@ pub enum AgentEvent {
         /// The command, the output or the error, shortened.
         detail: Option<String>,
     },
-    /// The agent asks for permission and waits.
+    /// The agent asks something and waits for the answer.
     Asked {
         /// Id of the question; the key of its answer.
         id: String,
@@ -53,6 +53,8 @@ pub enum AgentEvent {
         title: String,
         /// The possible answers.
         options: Vec<AskOption>,
+        /// Whether a person has to answer. If not, the permission policy answers by itself.
+        waits: bool,
     },
     /// A question was answered.
     Answered {
