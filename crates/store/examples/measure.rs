@@ -81,7 +81,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("slowest batch {:.1} ms", slowest * 1e3);
     single(&store, of, "full")?;
 
-    timed("tasks() with 200", 20, || store.tasks(TaskFilter::default(), 1000).map(|list| list.len()))?;
+    timed("tasks() with 200", 20, || store.tasks(&TaskFilter::default(), 1000).map(|list| list.len()))?;
     timed("task()", 1000, || store.task(tasks[7].0).map(|_| 0))?;
     timed("entries(newest 100)", 100, || {
         store.entries(store.last_seq() - 100, None, 1000).map(|list| list.len())

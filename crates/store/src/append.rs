@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(store.entries(0, None, 1000).unwrap().len() as u64, last);
         limit(1_000_000).unwrap();
         assert_eq!(store.append(&batch).unwrap().last().unwrap().seq, last + 7);
-        let before = store.tasks(crate::TaskFilter::default(), 10).unwrap();
+        let before = store.tasks(&crate::TaskFilter::default(), 10).unwrap();
         store.rebuild().unwrap();
-        assert_eq!(store.tasks(crate::TaskFilter::default(), 10).unwrap(), before);
+        assert_eq!(store.tasks(&crate::TaskFilter::default(), 10).unwrap(), before);
     }
 }

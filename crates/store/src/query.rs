@@ -23,7 +23,7 @@ pub struct TaskFilter {
     /// Of this project only.
     pub project: Option<ProjectId>,
     /// Also those that are landed or discarded.
-    pub include_settled_done: bool,
+    pub include_done: bool,
 }
 
 /// A run that waits for admission.
@@ -100,14 +100,14 @@ impl Store {
     }
 
     /// Tasks, newest first.
-    pub fn tasks(&self, filter: TaskFilter, limit: usize) -> Result<Vec<TaskRecord>, StoreError> {
+    pub fn tasks(&self, filter: &TaskFilter, limit: usize) -> Result<Vec<TaskRecord>, StoreError> {
         let project = filter.project.map(|project| *project.0.as_bytes());
         self.ask(|connection| {
             records(
                 connection,
                 "SELECT record FROM tasks WHERE (?1 IS NULL OR project = ?1)
                  AND (?2 OR state NOT IN ('landed', 'discarded')) ORDER BY id DESC LIMIT ?3",
-                params![project, filter.include_settled_done, rows_at_most(limit)],
+                params![project, filter.include_done, rows_at_most(limit)],
             )
         })
     }

@@ -67,14 +67,14 @@ fn check(path: &Path, told: u64) -> u64 {
     let entries = store.entries(0, None, usize::MAX).unwrap();
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=store.last_seq()), "without gaps");
     assert!(store.last_seq() >= told, "what was answered is there");
-    let all = TaskFilter { include_settled_done: true, ..TaskFilter::default() };
-    let before = store.tasks(all, 1000).unwrap();
+    let all = TaskFilter { include_done: true, ..TaskFilter::default() };
+    let before = store.tasks(&all, 1000).unwrap();
     for record in &before {
         let of_task = store.entries(0, Some(record.id), usize::MAX).unwrap().len();
         assert_eq!((of_task - 4) % 3, 0, "whole batches");
     }
     store.rebuild().unwrap();
-    assert_eq!(store.tasks(all, 1000).unwrap(), before);
+    assert_eq!(store.tasks(&all, 1000).unwrap(), before);
     store.last_seq()
 }
 

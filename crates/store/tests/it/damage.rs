@@ -156,7 +156,7 @@ fn an_unclean_end_without_damage_is_no_obstacle() {
     drop(filled(&path));
     mark_unclean(&path);
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.tasks(TaskFilter::default(), 100).unwrap().len(), 39);
+    assert_eq!(store.tasks(&TaskFilter::default(), 100).unwrap().len(), 39);
     match store.append(&support::at_work(1)) {
         Err(AppendError::Fold { index: 0, kind, .. }) => assert_eq!(kind, "task_created"),
         other => panic!("{other:?}"),

@@ -99,7 +99,7 @@ impl Model {
 }
 
 fn everything(store: &Store) -> Vec<TaskRecord> {
-    store.tasks(TaskFilter { include_settled_done: true, ..TaskFilter::default() }, 1000).unwrap()
+    store.tasks(&TaskFilter { include_done: true, ..TaskFilter::default() }, 1000).unwrap()
 }
 
 proptest! {

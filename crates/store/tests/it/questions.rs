@@ -114,7 +114,7 @@ fn the_queue_is_first_come_first_served() {
     assert_eq!(states(&[TaskState::Running, TaskState::Queued]), [task(2), task(3)]);
     assert_eq!(states(&[TaskState::Stopped]), [task(1)]);
     assert!(states(&[]).is_empty());
-    let listed = |filter| store.tasks(filter, 2).unwrap().into_iter().map(|t| t.id).collect::<Vec<_>>();
+    let listed = |filter| store.tasks(&filter, 2).unwrap().into_iter().map(|t| t.id).collect::<Vec<_>>();
     assert_eq!(listed(TaskFilter::default()), [task(3), task(2)]);
     assert!(listed(TaskFilter { project: Some(project(2)), ..TaskFilter::default() }).is_empty());
 }
