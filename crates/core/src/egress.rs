@@ -3,7 +3,7 @@
 //! Parsed once, at the edge; whoever dials uses the very value that was compared. Used by the DNS stub
 //! (sandbox) and the egress proxy (gateway). Does not resolve and does not dial.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -187,6 +187,39 @@ impl fmt::Display for EgressRule {
     }
 }
 
+/// The range that synthetic addresses are taken from, and its prefix length (RFC 2544: never on the Internet).
+pub const SYNTHETIC: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
+
+/// The synthetic address that all names allowed only by a wildcard share.
+pub const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
+
+/// The distinct exact names of an allow-list with the addresses they have inside a sandbox: the i-th (from 0) has
+/// 198.18.0.0 + 1 + i. Appending rules never changes an address that was given before.
+pub fn synthetic_addresses(rules: &[EgressRule]) -> Vec<(HostName, Ipv4Addr)> {
+    let mut names: Vec<HostName> = Vec::new();
+    for rule in rules {
+        let name = match rule {
+            EgressRule::Name(name, _) => name.clone(),
+            EgressRule::Host(_) => HostName(HOST_ALIAS.to_owned()),
+            EgressRule::Below(..) => continue,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let first = u32::from(SYNTHETIC.0) + 1;
+    let last = u32::from(WILDCARD) - 1;
+    names.into_iter().zip(first..=last).map(|(name, n)| (name, Ipv4Addr::from(n))).collect()
+}
+
+/// The address that a name has inside a sandbox, `None` when no rule names it.
+pub fn synthetic_address(rules: &[EgressRule], name: &HostName) -> Option<Ipv4Addr> {
+    if !rules.iter().any(|rule| rule.names(name)) {
+        return None;
+    }
+    Some(synthetic_addresses(rules).into_iter().find(|(n, _)| n == name).map_or(WILDCARD, |(_, address)| address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +278,18 @@ mod tests {
         for bad in ["host", "a:0", "a:65536", "a:+1", "a:", "*.", "*", "1.2.3.4:80", "a:1:2", "**.a"] {
             assert!(bad.parse::<EgressRule>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn synthetic_addresses_follow_the_order_of_distinct_names() {
+        let texts = ["a.org", "*.b.org", "a.org:22", "c.org:5000", "host:8080", "host:9090"];
+        let rules: Vec<EgressRule> = texts.iter().map(|t| t.parse().unwrap()).collect();
+        let at = |n: &str| synthetic_address(&rules, &n.parse().unwrap()).map(|a| a.to_string());
+        assert_eq!(at("a.org").as_deref(), Some("198.18.0.1"));
+        assert_eq!(at("c.org").as_deref(), Some("198.18.0.2"));
+        assert_eq!(at("host.internal").as_deref(), Some("198.18.0.3"));
+        assert_eq!(at("x.b.org").as_deref(), Some("198.19.255.254"));
+        assert_eq!(at("b.org"), None);
     }
 
     proptest::proptest! {
