@@ -1,1 +1,31 @@
-//! The HTTP API of the daemon.
+//! The daemon's HTTP API, and the daemon's own life.
+//!
+//! ```text
+//! start.rs   what a client does to have a daemon        daemon.rs  what the daemon does from start to end
+//! place.rs   where everything of a user is kept         log.rs     its log, bounded
+//! listen.rs  connections: Unix socket, loopback TCP     guard.rs   who may ask over TCP, and how
+//! routes.rs  the router with its OpenAPI document       answer.rs  bodies, queries and problems on the wire
+//! tasks.rs · exec.rs · events.rs · service.rs           the handlers; each only translates to the engine and back
+//! ```
+//!
+//! Decides nothing: every rule about tasks is the engine's.
+
+mod answer;
+mod daemon;
+mod events;
+mod exec;
+pub mod guard;
+mod listen;
+mod log;
+pub mod place;
+mod routes;
+mod service;
+mod start;
+mod tasks;
+
+pub use answer::Refusal;
+pub use daemon::daemon_main;
+pub use events::event_stream;
+pub use listen::{serve_tcp, serve_unix};
+pub use routes::{VERSION_HEADER, document, version_tag};
+pub use start::{StartOptions, connectable, ensure, wait_until_gone};
