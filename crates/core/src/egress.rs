@@ -217,7 +217,12 @@ pub fn synthetic_address(rules: &[EgressRule], name: &HostName) -> Option<Ipv4Ad
     if !rules.iter().any(|rule| rule.names(name)) {
         return None;
     }
-    Some(synthetic_addresses(rules).into_iter().find(|(n, _)| n == name).map_or(WILDCARD, |(_, address)| address))
+    Some(
+        synthetic_addresses(rules)
+            .into_iter()
+            .find(|(n, _)| n == name)
+            .map_or(WILDCARD, |(_, address)| address),
+    )
 }
 
 #[cfg(test)]
