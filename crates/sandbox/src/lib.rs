@@ -24,9 +24,10 @@ mod spec;
 mod sys;
 pub mod system;
 
+pub use cgroup::delegate;
 pub use connection::{
-    Connection, ConnectionError, Event, ExecError, ExecRequest, ExecState, Exit, Listener, ListenerKind, Started,
-    Stats, Stdio, Terminal,
+    Connection, ConnectionError, Event, ExecError, ExecRequest, ExecState, Exit, Listener, ListenerKind,
+    Started, Stats, Stdio, Terminal,
 };
 pub use doctor::examine;
 pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, start};

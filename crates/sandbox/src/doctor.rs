@@ -1,0 +1,6 @@
+//! What this machine can do, tried rather than guessed. (Being filled.)
+
+use std::path::Path;
+
+/// Placeholder for the report.
+pub fn examine(_state: &Path) {}

@@ -1,0 +1,338 @@
+//! Init's life: set up, then wait without a timeout for the shim's requests, ended children and DNS queries.
+//!
+//! Ends when the shim does (end of file on the socket, or the parent-death signal); the kernel then kills everything
+//! inside. Requests come from the shim only; still nothing in them can make init fail.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use offshoot_core::{egress::EgressRule, fault};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    fs::Mode,
+    io::Errno,
+    net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt},
+    process::{WaitOptions, WaitStatus},
+};
+
+use super::{
+    SetupError, Step, confine,
+    dns::{Dns, Names},
+    lo, mounts,
+    spawn::{self, Program},
+    usage,
+};
+use crate::{
+    message::{self, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Refusal, ToInit},
+    spec::{SandboxSpec, Weakness},
+    sys,
+};
+
+/// Dials that may wait for an answer at once.
+const MAX_DIALS: usize = 64;
+
+/// Runs as pid 1 and never returns. `privileged` when the shim is root.
+pub(crate) fn main(spec: SandboxSpec, socket: OwnedFd, privileged: bool) -> ! {
+    let result = Init::start(spec, socket.as_fd(), privileged);
+    match result {
+        Ok(mut init) => {
+            init.socket = Some(socket);
+            sys::trim_heap();
+            let _ = init.serve();
+            sys::exit_now(0)
+        }
+        Err(e) => {
+            let failed = FromInit::Failed { step: e.step, error: e.source.to_string() };
+            let _ = message::send(&socket, &failed, &[], Vec::new());
+            sys::exit_now(1)
+        }
+    }
+}
+
+struct Init {
+    socket: Option<OwnedFd>,
+    children: OwnedFd,
+    dns: Option<Dns>,
+    listening: Vec<ListenerKind>,
+    workdir: String,
+    /// Leaders that the shim wants to hear about.
+    spawned: BTreeSet<u32>,
+    /// Requests that wait until nothing is left inside.
+    killing: Vec<u64>,
+    dials: Vec<(u64, u16, OwnedFd, bool)>,
+    /// Bytes, when this process has to hold the limit itself.
+    memory_limit: Option<u64>,
+    look_at: Option<Instant>,
+    all_names: bool,
+}
+
+impl Init {
+    fn start(spec: SandboxSpec, socket: impl AsFd, privileged: bool) -> Result<Self, SetupError> {
+        let go = message::receive(&socket, RecvFlags::empty()).step(|| "wait for the shim".into())?;
+        let go = go.and_then(|packet| packet.parse().ok());
+        let Some(ToInit::Go { soft_memory }) = go else { sys::exit_now(0) };
+        fault::point("init.go");
+        rustix::process::umask(Mode::empty());
+        if !spec.weak(Weakness::HostnameNamespace) {
+            rustix::system::sethostname(spec.hostname.as_bytes()).step(|| "set the host name".into())?;
+        }
+        // What runs inside sees its control group as the root.
+        sys::new_cgroup_view().step(|| "hide control groups".into())?;
+        let sources = mounts::open_sources(&spec)?;
+        confine::become_identity(&spec, privileged)?;
+        mounts::assemble(&spec, &sources)?;
+        drop(sources);
+        fault::point("init.mounted");
+        let (mut listeners, mut dns) = (Vec::new(), None);
+        let all_names = spec.weak(Weakness::DnsFilter);
+        if !spec.weak(Weakness::NetworkNamespace) {
+            lo::bring_up()?;
+            dns = Some(Dns::start(Names::new(spec.network.egress.clone(), all_names))?);
+            listeners = lo::standard()?;
+            listeners.extend(lo::listen(&spec.network.egress, &[])?);
+        }
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        confine::limit(&spec, soft_memory)?;
+        confine::drop_rights(&spec)?;
+        let children = sys::child_signals().step(|| "watch children".into())?;
+        let mut init = Self {
+            socket: None,
+            children,
+            dns,
+            listening: Vec::new(),
+            workdir: spec.workdir.display().to_string(),
+            spawned: BTreeSet::new(),
+            killing: Vec::new(),
+            dials: Vec::new(),
+            memory_limit: (soft_memory && !spec.weak(Weakness::MemoryLimit))
+                .then_some(spec.limits.memory_bytes),
+            look_at: None,
+            all_names,
+        };
+        init.hand_out(&socket, listeners).step(|| "hand out listeners".into())?;
+        fault::point("init.ready");
+        message::send(&socket, &FromInit::Ready, &[], Vec::new()).step(|| "report".into())?;
+        Ok(init)
+    }
+
+    fn hand_out(&mut self, socket: impl AsFd, listeners: Vec<(ListenerKind, OwnedFd)>) -> io::Result<()> {
+        let mut rest = listeners.into_iter().peekable();
+        while rest.peek().is_some() {
+            let (kinds, fds): (Vec<_>, Vec<_>) = rest.by_ref().take(MAX_FDS).unzip();
+            self.listening.extend(kinds.iter().cloned());
+            message::send(&socket, &FromInit::Listeners { kinds }, &[], fds)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, message: &FromInit, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match &self.socket {
+            Some(socket) => message::send(socket, message, &[], fds),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// Returns when the shim is gone.
+    fn serve(&mut self) -> io::Result<()> {
+        loop {
+            self.wait()?;
+            if let Some(dns) = &mut self.dns {
+                dns.serve();
+            }
+            self.reap()?;
+            self.finish_dials()?;
+            self.watch()?;
+            while let Some(packet) = self.next_request()? {
+                self.request(packet)?;
+            }
+        }
+    }
+
+    /// Blocks until something is to be done; with a timeout only while the watchdog is on duty.
+    fn wait(&self) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        let mut fds = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+        fds.extend(self.dials.iter().map(|(_, _, fd, _)| PollFd::new(fd, PollFlags::OUT)));
+        let dns: Vec<_> = self.dns.iter().flat_map(Dns::sockets).collect();
+        fds.extend(dns.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        let left = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let left =
+            left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
+        match rustix::event::poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn next_request(&self) -> io::Result<Option<Packet>> {
+        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        match message::receive(socket, RecvFlags::DONTWAIT) {
+            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(packet) => Ok(packet),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn reap(&mut self) -> io::Result<()> {
+        let mut buffer = [0u8; 128 * 4];
+        while rustix::io::read(&self.children, &mut buffer).is_ok_and(|n| n > 0) {}
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let pid = pid.as_raw_nonzero().get() as u32;
+                    if self.spawned.remove(&pid) {
+                        self.tell(&FromInit::Exited { pid, exit: exit(status) }, Vec::new())?;
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        // No child at all.
+        self.look_at = None;
+        for n in std::mem::take(&mut self.killing) {
+            self.tell(&FromInit::Done { n }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self) -> io::Result<()> {
+        let (Some(limit), Some(at)) = (self.memory_limit, self.look_at) else { return Ok(()) };
+        if at > Instant::now() {
+            return Ok(());
+        }
+        let (next, done) = usage::watch(limit);
+        self.look_at = Some(Instant::now() + Duration::from_millis(next));
+        match done {
+            Some(what) => self.tell(&FromInit::LimitExceeded { what }, Vec::new()),
+            None => Ok(()),
+        }
+    }
+
+    fn request(&mut self, packet: Packet) -> io::Result<()> {
+        let Ok(request) = packet.parse::<ToInit>() else { return Ok(()) };
+        match request {
+            ToInit::Go { .. } => Ok(()),
+            ToInit::Spawn { n, argv, env, cwd, terminal } => {
+                if !self.killing.is_empty() {
+                    return self.tell(&FromInit::Refused { n, refusal: Refusal::Busy }, Vec::new());
+                }
+                let program =
+                    Program { argv, env, cwd: cwd.unwrap_or_else(|| self.workdir.clone()), terminal };
+                match spawn::spawn(&program, packet.fds) {
+                    Ok((pid, master)) => {
+                        self.spawned.insert(pid);
+                        if self.memory_limit.is_some() && self.look_at.is_none() {
+                            self.look_at = Some(Instant::now() + Duration::from_millis(100));
+                        }
+                        self.tell(&FromInit::Spawned { n, pid }, master.into_iter().collect())
+                    }
+                    Err(e) => {
+                        let name = program.argv.first().cloned().unwrap_or_default();
+                        let text = format!("{name}: {e}");
+                        let refusal = match e.kind() {
+                            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                                Refusal::NotFound(text)
+                            }
+                            _ => Refusal::System(text),
+                        };
+                        self.tell(&FromInit::Refused { n, refusal }, Vec::new())
+                    }
+                }
+            }
+            ToInit::Signal { n, pid, signal } => {
+                let known = self.spawned.contains(&pid);
+                let sent = known && sys::signal_group(pid as i32, signal).is_ok();
+                self.done_or(n, sent, Refusal::Unknown)
+            }
+            ToInit::KillAll { n } => {
+                self.killing.push(n);
+                // Also wakes those that freeze() stopped: SIGKILL needs no SIGCONT.
+                sys::signal_all(libc::SIGKILL);
+                self.reap()
+            }
+            ToInit::Stop { n, stop } => {
+                sys::signal_all(if stop { libc::SIGSTOP } else { libc::SIGCONT });
+                self.tell(&FromInit::Done { n }, Vec::new())
+            }
+            ToInit::Dial { n, port } => self.dial(n, port, false),
+            ToInit::Egress { n, rules } => self.egress(n, rules),
+            ToInit::Stats { n } => self.tell(&FromInit::Stats { n, stats: usage::stats() }, Vec::new()),
+        }
+    }
+
+    fn done_or(&self, n: u64, good: bool, refusal: Refusal) -> io::Result<()> {
+        let message = if good { FromInit::Done { n } } else { FromInit::Refused { n, refusal } };
+        self.tell(&message, Vec::new())
+    }
+
+    fn egress(&mut self, n: u64, rules: Vec<EgressRule>) -> io::Result<()> {
+        let Some(dns) = &mut self.dns else {
+            return self.done_or(n, false, Refusal::Invalid("no network".into()));
+        };
+        match lo::listen(&rules, &self.listening) {
+            Ok(listeners) => {
+                dns.set(Names::new(rules, self.all_names));
+                if let Some(socket) = self.socket.as_ref().map(OwnedFd::try_clone).transpose()? {
+                    self.hand_out(&socket, listeners)?;
+                }
+                self.tell(&FromInit::Done { n }, Vec::new())
+            }
+            Err(e) => self.done_or(n, false, Refusal::System(format!("{}: {}", e.step, e.source))),
+        }
+    }
+
+    /// Connects to a port on the loopback inside, IPv4 first, then IPv6.
+    fn dial(&mut self, n: u64, port: u16, v6: bool) -> io::Result<()> {
+        if self.dials.len() >= MAX_DIALS {
+            return self.done_or(n, false, Refusal::Busy);
+        }
+        let address: SocketAddr =
+            if v6 { (Ipv6Addr::LOCALHOST, port).into() } else { (Ipv4Addr::LOCALHOST, port).into() };
+        let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
+        let result = socket.and_then(|s| match rustix::net::connect(&s, &address) {
+            Ok(()) => Ok((s, true)),
+            Err(Errno::INPROGRESS) => Ok((s, false)),
+            Err(e) => Err(e),
+        });
+        match result {
+            Ok((socket, true)) => self.tell(&FromInit::Done { n }, vec![socket]),
+            Ok((socket, false)) => {
+                self.dials.push((n, port, socket, v6));
+                Ok(())
+            }
+            Err(_) if !v6 => self.dial(n, port, true),
+            Err(e) => self.done_or(n, false, Refusal::System(io::Error::from(e).to_string())),
+        }
+    }
+
+    fn finish_dials(&mut self) -> io::Result<()> {
+        for (n, port, socket, v6) in std::mem::take(&mut self.dials) {
+            match sockopt::socket_error(&socket) {
+                Ok(Ok(())) if rustix::net::getpeername(&socket).is_ok() => {
+                    self.tell(&FromInit::Done { n }, vec![socket])?;
+                }
+                Ok(Ok(())) => self.dials.push((n, port, socket, v6)),
+                _ if !v6 => self.dial(n, port, true)?,
+                _ => self.done_or(n, false, Refusal::System("connection refused".into()))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn exit(status: WaitStatus) -> Exit {
+    match status.terminating_signal() {
+        Some(signal) => Exit::Signal(signal),
+        None => Exit::Code(status.exit_status().unwrap_or(-1)),
+    }
+}

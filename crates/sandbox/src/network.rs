@@ -1,0 +1,92 @@
+//! The numbers of the sandbox's network, shared with whoever answers on its listeners.
+//!
+//! There is no interface but `lo`. Each name of the allow-list has a synthetic address out of 198.18.0.0/15
+//! (RFC 2544 benchmarking range, never on the Internet), routed to `lo` itself, where the listeners wait that were
+//! made inside and handed to the host. Pure.
+
+use std::net::Ipv4Addr;
+
+use offshoot_core::egress::{EgressRule, HOST_ALIAS, HostName};
+
+/// Port of the HTTP and CONNECT proxy, on 127.0.0.1.
+pub const PROXY_PORT: u16 = 3128;
+/// Address of the DNS stub, UDP and TCP port 53.
+pub const DNS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
+/// The address that all names allowed by a wildcard share.
+pub const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
+/// The synthetic range and its prefix length.
+pub const SYNTHETIC: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
+
+/// The distinct exact names of an allow-list with their addresses: the i-th (from 0) has 198.18.0.0 + 1 + i.
+/// Appending rules never changes an address that was given before.
+pub fn addresses(rules: &[EgressRule]) -> Vec<(HostName, Ipv4Addr)> {
+    let mut names: Vec<HostName> = Vec::new();
+    for rule in rules {
+        let name = match rule {
+            EgressRule::Name(name, _) => name.clone(),
+            EgressRule::Host(_) => match HOST_ALIAS.parse() {
+                Ok(name) => name,
+                Err(_) => continue,
+            },
+            EgressRule::Below(..) => continue,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let first = u32::from(SYNTHETIC.0) + 1;
+    let last = u32::from(WILDCARD) - 1;
+    names.into_iter().zip(first..=last).map(|(name, n)| (name, Ipv4Addr::from(n))).collect()
+}
+
+/// The address that a name has under an allow-list, `None` when no rule names it.
+pub fn resolve(rules: &[EgressRule], name: &HostName) -> Option<Ipv4Addr> {
+    if !rules.iter().any(|rule| rule.names(name)) {
+        return None;
+    }
+    Some(addresses(rules).into_iter().find(|(n, _)| n == name).map_or(WILDCARD, |(_, address)| address))
+}
+
+/// The explicit (address, port) pairs that need a listener of their own; ports 80, 443 are listened on everywhere.
+pub(crate) fn ports(rules: &[EgressRule]) -> Vec<(Ipv4Addr, u16, Option<HostName>)> {
+    let addresses = addresses(rules);
+    let mut pairs = Vec::new();
+    for rule in rules {
+        let Some(port) = rule.port().filter(|p| *p != 80 && *p != 443) else { continue };
+        let pair = match rule {
+            EgressRule::Below(..) => (WILDCARD, port, None),
+            EgressRule::Name(..) | EgressRule::Host(_) => {
+                let Some((name, address)) = addresses.iter().find(|(name, _)| rule.names(name)) else {
+                    continue;
+                };
+                (*address, port, Some(name.clone()))
+            }
+        };
+        if !pairs.contains(&pair) {
+            pairs.push(pair);
+        }
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(texts: &[&str]) -> Vec<EgressRule> {
+        texts.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn addresses_follow_the_order_of_distinct_names() {
+        let rules = rules(&["a.org", "*.b.org", "a.org:22", "c.org:5000", "host:8080", "host:9090"]);
+        let at = |n: &str| resolve(&rules, &n.parse().unwrap()).map(|a| a.to_string());
+        assert_eq!(at("a.org").as_deref(), Some("198.18.0.1"));
+        assert_eq!(at("c.org").as_deref(), Some("198.18.0.2"));
+        assert_eq!(at("host.internal").as_deref(), Some("198.18.0.3"));
+        assert_eq!(at("x.b.org").as_deref(), Some("198.19.255.254"));
+        assert_eq!(at("b.org"), None);
+        let ports: Vec<_> = ports(&rules).into_iter().map(|(a, p, _)| format!("{a}:{p}")).collect();
+        assert_eq!(ports, ["198.18.0.1:22", "198.18.0.2:5000", "198.18.0.3:8080", "198.18.0.3:9090"]);
+    }
+}

@@ -1,0 +1,198 @@
+//! The system calls that no safe wrapper covers. All unsafe code of the project lives here.
+//!
+//! Called by shim and init, which are single-threaded; each function says where that matters. Decides nothing.
+#![expect(unsafe_code, reason = "raw system calls; every block says why it is sound")]
+
+use std::{
+    ffi::{CStr, c_int, c_long},
+    io,
+    os::{
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+};
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// What [`clone_into`] returns to each of the two processes.
+pub(crate) enum Cloned {
+    Parent { pid: i32, pidfd: OwnedFd },
+    Child,
+}
+
+/// `fork` with new namespaces, a pidfd and, where given, a control group to start in.
+/// The caller is single-threaded, so the child may go on using everything.
+pub(crate) fn clone_into(namespaces: c_int, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: c_int = -1;
+    let mut flags = namespaces as u64 | libc::CLONE_PIDFD as u64;
+    if cgroup.is_some() {
+        // CLONE_INTO_CGROUP of linux/sched.h; libc's own constant is too narrow.
+        flags |= 0x2_0000_0000;
+    }
+    // SAFETY: clone_args is plain integers; all zero means "not used".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = cgroup.map_or(0, |fd| fd.as_raw_fd() as u64);
+    // SAFETY: args is valid for its size; without CLONE_VM this is a fork, and the caller has no other threads.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match check(pid)? {
+        0 => Ok(Cloned::Child),
+        pid => {
+            // SAFETY: the kernel stored a new descriptor there that nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid: pid as i32, pidfd })
+        }
+    }
+}
+
+/// Closes every descriptor from `first` up. Only for a process that holds no owned descriptor in that range.
+pub(crate) fn close_from(first: u32) {
+    // SAFETY: takes integers only; the caller owns none of these descriptors.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Takes a descriptor number that this process was started with. At most once per number.
+pub(crate) fn adopt(fd: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD only looks whether the number is open.
+    check(unsafe { libc::fcntl(fd, libc::F_GETFD) }.into())?;
+    // SAFETY: the number is open and, by this function's contract, owned by nothing else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Ends the process without running anything.
+pub(crate) fn exit_now(code: c_int) -> ! {
+    // SAFETY: does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// `kill(-1, signal)`: every process of the pid namespace but its init (the caller).
+pub(crate) fn signal_all(signal: c_int) {
+    // SAFETY: integers only.
+    unsafe { libc::kill(-1, signal) };
+}
+
+/// Sends a signal to the process group of `pid`, or to the process when it leads no group.
+pub(crate) fn signal_group(pid: i32, signal: c_int) -> io::Result<()> {
+    // SAFETY: integers only.
+    if check(unsafe { libc::kill(-pid, signal) }.into()).is_ok() {
+        return Ok(());
+    }
+    signal_one(pid, signal)
+}
+
+/// Sends a signal to one process.
+pub(crate) fn signal_one(pid: i32, signal: c_int) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(|_| ())
+}
+
+/// Blocks SIGCHLD and returns a descriptor that becomes readable when a child changes.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised by sigemptyset before use and lives through the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        let fd = check(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as c_int))
+    }
+}
+
+/// Makes the mount at `tree` (and all below it) read-only, without set-uid programs, and without devices unless told.
+pub(crate) fn restrict_mount(tree: BorrowedFd<'_>, read_only: bool, devices: bool) -> io::Result<()> {
+    let mut attr_set = libc::MOUNT_ATTR_NOSUID;
+    if read_only {
+        attr_set |= libc::MOUNT_ATTR_RDONLY;
+    }
+    if !devices {
+        attr_set |= libc::MOUNT_ATTR_NODEV;
+    }
+    let attr = libc::mount_attr { attr_set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the empty string and attr live through the call; the size is attr's own.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    })
+    .map(|_| ())
+}
+
+/// Sets a network interface up.
+pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    // SAFETY: ifreq is plain data; zero is a valid value of every member.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    // SAFETY: the request lives through the call and SIOCSIFFLAGS only reads it.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())
+        .map(|_| ())
+}
+
+/// Installs a system call filter in this (only) thread and all it will ever start. Needs no_new_privs.
+pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // SAFETY: filter points to `length` instructions that live through the call; the kernel copies them.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const filter) })
+        .map(|_| ())
+}
+
+/// Lets the command's process lead a session of its own, with its standard input as controlling terminal if asked.
+pub(crate) fn own_session(command: &mut Command, terminal: bool) {
+    // SAFETY: the closure makes two system calls and allocates nothing, so it may run between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::setsid()?;
+            if terminal {
+                rustix::process::ioctl_tiocsctty(BorrowedFd::borrow_raw(0))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Processor time used so far by a process's children that were waited for, plus itself, microseconds.
+pub(crate) fn cpu_of_children() -> u64 {
+    // SAFETY: rusage is plain data which getrusage fills in.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+    micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+/// Gives memory that the allocator holds but does not use back to the kernel.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes an integer; safe to call at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Makes the control group this process is in the root of what it and its children see of control groups.
+pub(crate) fn new_cgroup_view() -> io::Result<()> {
+    // SAFETY: CLONE_NEWCGROUP changes only what /proc/self/cgroup says; no memory or descriptor is unshared.
+    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into()).map(|_| ())
+}
+
+/// Registers a descriptor with the current tokio runtime.
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd names the same open descriptor for as long as it lives, and AsyncFd owns it.
+    unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(Into::into)
+}
