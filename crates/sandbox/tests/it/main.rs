@@ -1,5 +1,7 @@
 //! The sandbox as its callers see it: real environments, run by the `offshoot-shim` program of this crate.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod inside;
 mod lifecycle;
+mod ordinary;
 mod stage;

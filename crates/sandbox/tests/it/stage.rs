@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -19,7 +19,12 @@ pub struct Stage {
     pub spec: SandboxSpec,
 }
 
-pub const SHIM: &str = env!("CARGO_BIN_EXE_offshoot-shim");
+/// The shim's program; elsewhere when the suite was copied for another user.
+pub fn shim() -> PathBuf {
+    std::env::var_os(COPIED_SHIM).map_or_else(|| env!("CARGO_BIN_EXE_offshoot-shim").into(), PathBuf::from)
+}
+
+pub const COPIED_SHIM: &str = "OFFSHOOT_TEST_SHIM";
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Stage {
@@ -75,7 +80,7 @@ impl Stage {
     }
 
     pub async fn up(&self) -> Connection {
-        let connection = start(&self.spec, Path::new(SHIM)).await.unwrap();
+        let connection = start(&self.spec, &shim()).await.unwrap();
         connection.subscribe().await.unwrap();
         connection
     }
