@@ -132,6 +132,11 @@ pub enum Event {
         /// The end of its output.
         output: String,
     },
+    /// The agent is done for, and why. What it left is brought out all the same.
+    AgentFailed {
+        /// Why, for people.
+        reason: String,
+    },
     /// The run's commits are being brought out.
     Harvesting,
     /// They are out and checked.

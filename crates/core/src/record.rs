@@ -118,6 +118,8 @@ pub struct RunRecord {
     pub check_code: Option<i32>,
     /// End of the check's output.
     pub check_output: Option<String>,
+    /// Why its agent failed, if it did.
+    pub failure: Option<String>,
     /// Why it ended as it did.
     pub reason: Option<String>,
     /// Tokens read, as far as the agent tells.
@@ -268,6 +270,7 @@ impl TaskRecord {
                     stop_requested: false,
                     check_code: None,
                     check_output: None,
+                    failure: None,
                     reason: None,
                     input_tokens: 0,
                     output_tokens: 0,
@@ -363,6 +366,7 @@ impl TaskRecord {
                 run.check_code = Some(code.unwrap_or(-1));
                 run.check_output = Some(output.clone());
             }
+            Event::AgentFailed { reason } => self.run_mut(entry)?.failure = Some(reason.clone()),
             Event::Harvesting => {
                 let run = self.run_mut(entry)?;
                 if run.state != RunState::Harvesting {

@@ -1,1 +1,19 @@
 //! One lease: workspace layers, sandbox, limits.
+//!
+//! - [`layout`]: where things lie below the state directory
+//! - [`machine`]: starting sandboxes with the allow-list root file system, and running commands in them
+//! - [`layers`]: immutable trees shared by environments, each made in a builder sandbox
+//! - [`lease`]: one environment, from up to remove
+//! - [`sandbox`]: a running sandbox, its events told to many
+//! - [`tools`]: the person's tools, shown inside
+//! - [`written`]: what a run wrote
+//! - [`remove`]: deleting what hostile processes wrote
+
+pub mod layers;
+pub mod layout;
+pub mod lease;
+pub mod machine;
+pub mod remove;
+pub mod sandbox;
+pub mod tools;
+pub mod written;

@@ -1,0 +1,234 @@
+//! One environment as a lease: everything a run is given comes with [`Lease::up`] and goes with [`Lease::remove`].
+//!
+//! What it is made of is written to `environment.json` before anything else exists, so a daemon that starts anew
+//! finds every lease again ([`Lease::open`]), adopts its sandbox if that still runs, or brings it up over the same
+//! upper directory. Removal moves the whole directory aside in one rename.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use offshoot_core::{
+    egress::EgressRule,
+    event::Limits,
+    fault,
+    id::{EnvironmentId, ProjectId},
+};
+use offshoot_git::{inside, oid::Oid};
+use offshoot_sandbox::{ConnectError, StartError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    layers::Stack,
+    layout::Layout,
+    machine::{Machine, Room},
+    remove,
+    sandbox::Sandbox,
+    tools::Tools,
+    written::{Written, written},
+};
+
+/// What an environment is made of. Holds names of secrets at the most, never one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Terms {
+    /// Its id.
+    pub environment: EnvironmentId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Host name inside.
+    pub hostname: String,
+    /// Where the workspace appears inside.
+    pub workspace: PathBuf,
+    /// The commit it starts from.
+    pub base: String,
+    /// The branch that is checked out inside.
+    pub branch: String,
+    /// Names of its layers, top first.
+    pub layers: Vec<String>,
+    /// Tools to show.
+    pub tools: Tools,
+    /// Directories to show read-only besides.
+    pub binds: Vec<PathBuf>,
+    /// Variables of every process inside.
+    pub env: BTreeMap<String, String>,
+    /// What may be reached.
+    pub egress: Vec<EgressRule>,
+    /// What may be used.
+    pub limits: Limits,
+}
+
+/// Why an environment could not be brought up, found or taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// The file system refused.
+    #[error("could not {operation} {path}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The sandbox did not come up.
+    #[error("the sandbox did not come up")]
+    Start(#[source] StartError),
+    /// `environment.json` is missing or unreadable.
+    #[error("the environment in {0} is not whole")]
+    Terms(PathBuf),
+    /// A layer it stands on is gone.
+    #[error("a layer that environment {0} stands on is gone")]
+    Layers(EnvironmentId),
+    /// The sandbox did not go away.
+    #[error("the sandbox did not end")]
+    Cleanup(#[source] offshoot_sandbox::CleanupError),
+}
+
+/// An environment that exists on disk, with or without processes.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    terms: Terms,
+    dir: PathBuf,
+    layout: Layout,
+}
+
+fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LeaseError + 'a {
+    move |source| LeaseError::Io { operation, path: path.to_owned(), source }
+}
+
+impl Lease {
+    /// Makes the directory of a new environment. No process exists yet.
+    pub fn create(layout: &Layout, machine: &Machine, terms: Terms) -> Result<Self, LeaseError> {
+        let dir = layout.environment(terms.environment);
+        fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
+        let text = serde_json::to_vec(&terms).map_err(|e| LeaseError::Io {
+            operation: "describe",
+            path: dir.clone(),
+            source: e.into(),
+        })?;
+        let file = dir.join("environment.json");
+        fs::write(&file, text).map_err(io_error("write", &file))?;
+        fault::point("lease.described");
+        for name in ["upper", "work", "home", "home-work"] {
+            let path = dir.join(name);
+            machine.make_dir(&path).map_err(io_error("make", &path))?;
+        }
+        let commit = terms.base.parse::<Oid>().map_err(|_| LeaseError::Terms(dir.clone()))?;
+        let files = inside::run_files(&terms.branch, &commit).map_err(|_| LeaseError::Terms(dir.clone()))?;
+        for (path, content) in files {
+            let mut made = dir.join("upper");
+            for part in Path::new(&path).parent().into_iter().flat_map(Path::components) {
+                made.push(part);
+                if !made.is_dir() {
+                    machine.make_dir(&made).map_err(io_error("make", &made))?;
+                }
+            }
+            let file = dir.join("upper").join(path);
+            fs::write(&file, content).and_then(|()| machine.identity.own(&file)).map_err(io_error("write", &file))?;
+        }
+        Ok(Self { terms, dir, layout: layout.clone() })
+    }
+
+    /// An environment that exists already.
+    pub fn open(layout: &Layout, id: EnvironmentId) -> Result<Self, LeaseError> {
+        let dir = layout.environment(id);
+        let terms = fs::read(dir.join("environment.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .ok_or_else(|| LeaseError::Terms(dir.clone()))?;
+        Ok(Self { terms, dir, layout: layout.clone() })
+    }
+
+    /// What it is made of.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Its directory on the host.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The journal of a process in it.
+    pub fn journal(&self, exec: &str) -> PathBuf {
+        self.dir.join("journal").join(exec)
+    }
+
+    /// Brings its processes up: sandbox, root file system, listeners. Returns how long that took, too.
+    pub async fn up(&self, machine: &Machine, stack: &Stack, objects: &Path) -> Result<(Sandbox, u64), LeaseError> {
+        let began = Instant::now();
+        // The kernel refuses a work directory that a killed sandbox left non-empty only when it is in use; but the
+        // shim's leavings (socket, control group) are taken away first.
+        offshoot_sandbox::cleanup(&self.dir).map_err(LeaseError::Cleanup)?;
+        fault::point("lease.start");
+        let terms = &self.terms;
+        let connection = machine
+            .start(Room {
+                id: terms.environment.to_string(),
+                dir: self.dir.clone(),
+                hostname: terms.hostname.clone(),
+                lowers: stack.workspace.clone(),
+                upper: self.upper(),
+                work: self.dir.join("work"),
+                home_lowers: stack.home.clone(),
+                home_upper: self.dir.join("home"),
+                home_work: self.dir.join("home-work"),
+                workspace: &terms.workspace,
+                objects,
+                tools: &terms.tools,
+                binds: terms.binds.clone(),
+                env: terms.env.clone(),
+                egress: terms.egress.clone(),
+                limits: terms.limits,
+            })
+            .await
+            .map_err(LeaseError::Start)?;
+        fault::point("lease.up");
+        Ok((connection, u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)))
+    }
+
+    /// Takes up the connection to its sandbox, if that runs.
+    pub async fn adopt(&self) -> Result<Option<Sandbox>, ConnectError> {
+        match offshoot_sandbox::connect(&self.dir).await {
+            Ok(connection) => Sandbox::new(connection).await.map(Some).map_err(|e| ConnectError::Io(io::Error::other(e))),
+            Err(ConnectError::Gone) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was written in it so far.
+    pub fn written(&self) -> Written {
+        written(&self.upper())
+    }
+
+    /// Takes its processes away; the workspace stays.
+    pub async fn down(&self, connection: Option<&Sandbox>) -> Result<(), LeaseError> {
+        if let Some(connection) = connection
+            && let Err(error) = connection.down().await
+        {
+            tracing::warn!(environment = %self.terms.environment, %error, "did not go down when asked");
+        }
+        offshoot_sandbox::cleanup(&self.dir).map_err(LeaseError::Cleanup)
+    }
+
+    /// Takes everything of it away. The caller has recorded why.
+    pub async fn remove(self, connection: Option<&Sandbox>) -> Result<(), LeaseError> {
+        self.down(connection).await?;
+        fault::point("lease.remove");
+        discard_dir(&self.layout, self.terms.environment).map_err(io_error("delete", &self.dir))
+    }
+
+    fn upper(&self) -> PathBuf {
+        self.dir.join("upper")
+    }
+}
+
+/// Deletes the directory of an environment of which no process is left; also one that never became whole.
+pub fn discard_dir(layout: &Layout, id: EnvironmentId) -> io::Result<()> {
+    let trashed = remove::to_trash(layout, &layout.environment(id), &id.to_string())?;
+    trashed.map_or(Ok(()), |dir| remove::tree(&dir))
+}
