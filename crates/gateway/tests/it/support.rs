@@ -83,23 +83,26 @@ async fn serve(mut stream: TcpStream, manner: Manner, log: Arc<Mutex<Vec<Vec<u8>
     }
     let mut buffer = vec![0; 64 * 1024];
     let mut answered = 0;
-    loop {
-        let Ok(length @ 1..) = stream.read(&mut buffer).await else { break };
-        let heads = {
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        if manner != Manner::Web {
+            if stream.write_all(&buffer[..length]).await.is_err() {
+                break;
+            }
             let mut log = log.lock().unwrap();
             // The beginning is what tests ask for.
             let room = (1usize << 16).saturating_sub(log[number].len());
             log[number].extend_from_slice(&buffer[..length.min(room)]);
-            log[number].windows(4).filter(|window| window == b"\r\n\r\n").count() * usize::from(room > 0)
+            continue;
+        }
+        let heads = {
+            let mut log = log.lock().unwrap();
+            log[number].extend_from_slice(&buffer[..length]);
+            log[number].windows(4).filter(|window| window == b"\r\n\r\n").count()
         };
-        if manner == Manner::Web {
-            for _ in answered..heads {
-                answered += 1;
-                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nanswer {answered}");
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        } else if stream.write_all(&buffer[..length]).await.is_err() {
-            break;
+        while answered < heads {
+            answered += 1;
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nanswer {answered}");
+            let _ = stream.write_all(answer.as_bytes()).await;
         }
     }
     let _ = stream.shutdown().await;
