@@ -14,6 +14,8 @@ pub const PROXY_PORT: u16 = 3128;
 pub const DNS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 /// The address that all names allowed by a wildcard share.
 pub const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
+/// The environment's own address on `lo` (besides 127.0.0.1 and ::1).
+pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 253);
 /// The synthetic range and its prefix length.
 pub const SYNTHETIC: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 
@@ -35,7 +37,7 @@ pub fn addresses(rules: &[EgressRule]) -> Vec<(HostName, Ipv4Addr)> {
         }
     }
     let first = u32::from(SYNTHETIC.0) + 1;
-    let last = u32::from(WILDCARD) - 1;
+    let last = u32::from(OWN) - 1;
     names.into_iter().zip(first..=last).map(|(name, n)| (name, Ipv4Addr::from(n))).collect()
 }
 

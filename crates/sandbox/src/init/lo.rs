@@ -14,6 +14,8 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use super::{SetupError, Step};
 use crate::{message::ListenerKind, network, sys};
 
+/// Number of the loopback interface in every network namespace.
+const LO: u32 = 1;
 /// Connections waiting to be accepted on one listener; a build opens a few dozen at once.
 const BACKLOG: i32 = 256;
 
@@ -23,36 +25,46 @@ pub(super) fn bring_up() -> Result<(), SetupError> {
         .step(|| "open a socket".into())?;
     sys::interface_up(any.as_fd(), c"lo").step(|| "bring up lo".into())?;
     route().step(|| "route the synthetic range".into())?;
+    address().step(|| "give lo an address".into())?;
     // Servers under test may take ports below 1024, as on the developer's own machine in a container.
     std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").step(|| "open low ports".into())
 }
 
-/// RTM_NEWROUTE `local 198.18.0.0/15 dev lo table local`, as rtnetlink(7) lays it out.
+/// RTM_NEWROUTE `local 198.18.0.0/15 dev lo table local`.
 fn route() -> io::Result<()> {
+    let (address, length) = network::SYNTHETIC;
+    let (protocol_static, scope_host) = (4, 254);
+    let table = libc::RT_TABLE_LOCAL;
+    let head =
+        [libc::AF_INET as u8, length, 0, 0, table, protocol_static, scope_host, libc::RTN_LOCAL, 0, 0, 0, 0];
+    let attributes = [(libc::RTA_DST, address.octets()), (libc::RTA_OIF, LO.to_ne_bytes())];
+    rtnetlink(libc::RTM_NEWROUTE, head, attributes)
+}
+
+/// RTM_NEWADDR on `lo`. Without an address outside 127.0.0.0/8, getaddrinfo(3) with AI_ADDRCONFIG takes the machine
+/// for one without IPv4 and finds no name at all.
+fn address() -> io::Result<()> {
+    let [a, b, c, d] = LO.to_ne_bytes();
+    let scope_universe = 0;
+    let head = [libc::AF_INET as u8, 32, 0, scope_universe, a, b, c, d];
+    let own = network::OWN.octets();
+    rtnetlink(libc::RTM_NEWADDR, head, [(libc::IFA_LOCAL, own), (libc::IFA_ADDRESS, own)])
+}
+
+/// One request to the kernel as rtnetlink(7) lays it out, and its answer.
+fn rtnetlink<const N: usize>(kind: u16, head: [u8; N], attributes: [(u16, [u8; 4]); 2]) -> io::Result<()> {
     let family = AddressFamily::NETLINK;
     // Protocol 0 is NETLINK_ROUTE.
     let socket = rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    let mut message = Vec::with_capacity(44);
-    message.extend(44u32.to_ne_bytes());
-    message.extend(libc::RTM_NEWROUTE.to_ne_bytes());
+    let length = 16 + head.len() + 8 * attributes.len();
+    let mut message = Vec::with_capacity(length);
+    message.extend((length as u32).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
     let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
     message.extend((flags as u16).to_ne_bytes());
     message.extend([0; 8]);
-    let (address, length) = network::SYNTHETIC;
-    let (protocol_static, scope_host) = (4, 254);
-    let head = [
-        libc::AF_INET as u8,
-        length,
-        0,
-        0,
-        libc::RT_TABLE_LOCAL,
-        protocol_static,
-        scope_host,
-        libc::RTN_LOCAL,
-    ];
     message.extend(head);
-    message.extend(0u32.to_ne_bytes());
-    for (kind, value) in [(libc::RTA_DST, address.octets()), (libc::RTA_OIF, 1u32.to_ne_bytes())] {
+    for (kind, value) in attributes {
         message.extend(8u16.to_ne_bytes());
         message.extend(kind.to_ne_bytes());
         message.extend(value);
