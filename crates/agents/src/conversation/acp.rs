@@ -256,10 +256,13 @@ impl Acp {
                 return;
             }
         };
-        if let (Some(input), Some(output)) =
-            (json::number(result, "/usage/inputTokens"), json::number(result, "/usage/outputTokens"))
-        {
-            // The protocol reports them by turn.
+        let tokens =
+            |ours: &str, geminis: &str| json::number(result, ours).or_else(|| json::number(result, geminis));
+        if let (Some(input), Some(output)) = (
+            tokens("/usage/inputTokens", "/_meta/quota/token_count/input_tokens"),
+            tokens("/usage/outputTokens", "/_meta/quota/token_count/output_tokens"),
+        ) {
+            // They are reported by turn.
             self.usage.input_tokens = self.usage.input_tokens.saturating_add(input);
             self.usage.output_tokens = self.usage.output_tokens.saturating_add(output);
             self.tell_usage(events);
@@ -285,6 +288,8 @@ impl Acp {
         // Before the session is open updates are the replay of an old one.
         let (Some(update), Some(_)) = (update, &self.session) else { return };
         match json::text(update, "/sessionUpdate") {
+            // Banners, and Gemini's echo of its mode.
+            "agent_message_chunk" if self.turns.started() == 0 => {}
             "agent_message_chunk" => say(Role::Assistant, json::text(update, "/content/text"), events),
             "agent_thought_chunk" => say(Role::Thought, json::text(update, "/content/text"), events),
             "tool_call" | "tool_call_update" => self.tools.upsert(tool_call(update), events),

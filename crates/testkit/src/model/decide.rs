@@ -72,6 +72,9 @@ pub(super) fn decide(asked: &Asked, served: impl Fn(usize) -> u32) -> Answer {
         if asked.system.contains("SEARCH/REPLACE") {
             return say(text_edit(&steps));
         }
+        if asked.system.contains("file listing") {
+            return say(whole_files(&steps));
+        }
         return say("Scripted title".to_owned());
     }
     let mut turn = 0;
@@ -314,6 +317,20 @@ fn text_edit(steps: &[Step]) -> String {
                 ));
             }
             Step::Shell(command) => text.push_str(&format!("```bash\n{command}\n```\n\n")),
+            Step::Say(words) => last = words,
+            _ => {}
+        }
+    }
+    text + last
+}
+
+/// For agents that want whole files (Aider with models it does not know); there an `@edit` cannot be made.
+fn whole_files(steps: &[Step]) -> String {
+    let mut text = String::new();
+    let mut last = "DONE";
+    for step in steps {
+        match step {
+            Step::Write(path, new) => text.push_str(&format!("{path}\n```\n{new}```\n\n")),
             Step::Say(words) => last = words,
             _ => {}
         }

@@ -97,11 +97,17 @@ fn anthropic(body: &Value) -> Asked {
         asked.tools.insert(string(one, "name").to_owned(), tool(one.get("input_schema")));
     }
     for message in list(body, "messages").iter().rev().filter(|message| string(message, "role") == "user") {
-        let results =
-            list(message, "content").iter().filter(|part| string(part, "type") == "tool_result").count();
-        if results > 0 {
-            asked.results += results;
-            continue;
+        let parts = list(message, "content");
+        let is_result = |part: &Value| string(part, "type") == "tool_result";
+        if let Some(last) = parts.iter().rposition(is_result) {
+            // After an interruption the next prompt is in the same message as the results before it.
+            let after = text_of(Some(&Value::Array(parts[last + 1..].to_vec())));
+            if crate::script::parse(&after).is_empty() {
+                asked.results += parts.iter().filter(|part| is_result(part)).count();
+                continue;
+            }
+            asked.prompt = after;
+            break;
         }
         asked.prompt = text_of(message.get("content"));
         if is_prompt(&asked.prompt) {
