@@ -43,7 +43,8 @@ pub fn task_branch(slug: &str) -> Result<String, BadBranchName> {
 
 /// Whether both names can be branches of one repository: neither is a folder of the other.
 pub fn can_coexist(a: &str, b: &str) -> bool {
-    let inside = |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    let inside =
+        |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
     !inside(a, b) && !inside(b, a)
 }
 
@@ -57,8 +58,8 @@ mod tests {
             assert!(check(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "-x", "HEAD", "@", "a b", "a..b", "a.", ".a", "a/.b", "a//b", "/a", "a/", "a.lock", "a.lock/b", "a@{1}",
-            "a\nb", "a\u{7f}b", "a~", "a^", "a:b", "a?", "a*", "a[", "a\\b",
+            "", "-x", "HEAD", "@", "a b", "a..b", "a.", ".a", "a/.b", "a//b", "/a", "a/", "a.lock",
+            "a.lock/b", "a@{1}", "a\nb", "a\u{7f}b", "a~", "a^", "a:b", "a?", "a*", "a[", "a\\b",
         ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }

@@ -70,7 +70,8 @@ pub(crate) fn advance(root: &Path, step: &Advance<'_>) -> Result<bool, CheckoutE
     let Some(lock) = IndexLock::take(repo.git_dir())? else {
         return Err(CheckoutError::Busy("another git command (there is an index.lock)"));
     };
-    let work = Work { filters: repo.filter_drivers()?, repo: &repo, index: repo.git_dir().join("offshoot-index") };
+    let work =
+        Work { filters: repo.filter_drivers()?, repo: &repo, index: repo.git_dir().join("offshoot-index") };
     let outcome = work.advance(step);
     work.remove_index();
     drop(lock);
@@ -140,7 +141,10 @@ impl Work<'_> {
             self.git().args(args).args(dry).args([step.old.as_str(), step.new.as_str()])
         };
         if let Err(GitError::Failed { stderr, .. }) = two_trees(&["-n"]).ok() {
-            let paths = self.overlap(step)?;
+            let mut paths = self.overlap(step)?;
+            paths.extend(self.untracked_in_the_way(step)?);
+            paths.sort();
+            paths.dedup();
             return Err(CheckoutError::LocalChanges(if paths.is_empty() { vec![stderr] } else { paths }));
         }
         let hidden = self.untracked_in_the_way(step)?;
@@ -166,9 +170,11 @@ impl Work<'_> {
         let names = |out: Vec<u8>| -> BTreeSet<Vec<u8>> {
             out.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
         };
-        let diff = ["diff-tree", "-r", "-z", "--no-renames", "--name-only", step.old.as_str(), step.new.as_str()];
+        let diff =
+            ["diff-tree", "-r", "-z", "--no-renames", "--name-only", step.old.as_str(), step.new.as_str()];
         let wanted = names(self.git().args(diff).ok()?.stdout);
-        let changed = ["diff-index", "-z", "--no-renames", "--name-only", "--no-ext-diff", step.old.as_str(), "--"];
+        let changed =
+            ["diff-index", "-z", "--no-renames", "--name-only", "--no-ext-diff", step.old.as_str(), "--"];
         let mut changed = names(self.git().args(changed).ok()?.stdout);
         let untracked = self.git().args(["ls-files", "-z", "--others"]).truncate(64 << 20).ok()?.stdout;
         changed.extend(names(untracked));
@@ -181,16 +187,15 @@ impl Work<'_> {
         let added = self.git().args(added).args([step.old.as_str(), step.new.as_str()]).ok()?.stdout;
         let mut there = BTreeSet::new();
         for path in added.split(|b| *b == 0).filter(|path| !path.is_empty()) {
-            // What is there under this name, or the file that stands where a directory of the name should.
-            let found = Path::new(os(path)).ancestors().find_map(|part| {
-                let meta = fs::symlink_metadata(self.repo.root().join(part)).ok()?;
-                Some((part, meta.is_dir()))
-            });
-            match found {
-                Some((part, is_dir)) if !is_dir || part.as_os_str() == os(path) => {
-                    there.insert((part.as_os_str().as_encoded_bytes().to_vec(), is_dir));
+            // From the top, so that no link is followed: the file that stands where a directory of the name should,
+            // or what is there under the name itself.
+            let parts: Vec<&Path> = Path::new(os(path)).ancestors().collect();
+            for part in parts.iter().rev().filter(|part| !part.as_os_str().is_empty()) {
+                let Ok(meta) = fs::symlink_metadata(self.repo.root().join(part)) else { break };
+                if !meta.is_dir() || part.as_os_str() == os(path) {
+                    there.insert((part.as_os_str().as_encoded_bytes().to_vec(), meta.is_dir()));
+                    break;
                 }
-                _ => {}
             }
         }
         if there.is_empty() {
@@ -212,7 +217,10 @@ impl Work<'_> {
     /// Files that an earlier attempt has written already are entered into the index as they are, so that they do not
     /// count as local changes.
     fn adopt_what_is_written(&self, step: &Advance<'_>) -> Result<(), GitError> {
-        let out = self.git().args(["diff-tree", "-r", "-z", "--no-renames", step.old.as_str(), step.new.as_str()]).ok()?;
+        let out = self
+            .git()
+            .args(["diff-tree", "-r", "-z", "--no-renames", step.old.as_str(), step.new.as_str()])
+            .ok()?;
         let mut fields = out.stdout.split(|b| *b == 0);
         let mut entries = Vec::new();
         while let (Some(meta), Some(path)) = (fields.next(), fields.next()) {
@@ -230,7 +238,10 @@ impl Work<'_> {
                 }
                 (b"120000", Some(meta)) if meta.is_symlink() => {
                     let link = fs::read_link(&file).map_err(GitError::io("read", &file))?;
-                    let hash = self.git().args(["hash-object", "--stdin"]).input(link.as_os_str().as_encoded_bytes());
+                    let hash = self
+                        .git()
+                        .args(["hash-object", "--stdin"])
+                        .input(link.as_os_str().as_encoded_bytes());
                     hash.line()? == oid
                 }
                 _ => false,

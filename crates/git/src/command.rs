@@ -167,7 +167,9 @@ const CONFIG: &[&str] = &[
 impl<'a> Git<'a> {
     fn bare() -> Self {
         let mut global: Vec<OsString> =
-            ["--no-pager", "--no-optional-locks", "--no-replace-objects", "--literal-pathspecs"].map(Into::into).into();
+            ["--no-pager", "--no-optional-locks", "--no-replace-objects", "--literal-pathspecs"]
+                .map(Into::into)
+                .into();
         for setting in CONFIG {
             global.extend(["-c".into(), OsString::from(setting)]);
         }
@@ -384,7 +386,11 @@ impl<'a> Git<'a> {
             .stderr(Stdio::piped())
             .process_group(0);
         for (name, value) in &self.env {
-            if value.is_empty() { command.env_remove(name) } else { command.env(name, value) };
+            if value.is_empty() {
+                command.env_remove(name)
+            } else {
+                command.env(name, value)
+            };
         }
         command
     }
@@ -420,7 +426,8 @@ fn attend(mut child: Child, input: Input<'_>, cap: usize, limit: Duration) -> st
                 Input::Stream(stream) => drop(std::io::copy(stream, &mut stdin)),
             });
         }
-        let stdout = scope.spawn(move || stdout.map_or(Ok((Vec::new(), false)), |s| read_head(s, cap, end_group)));
+        let stdout =
+            scope.spawn(move || stdout.map_or(Ok((Vec::new(), false)), |s| read_head(s, cap, end_group)));
         let stderr = scope.spawn(move || stderr.map_or(Ok(Vec::new()), read_tail));
         let stdout = stdout.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
         let stderr = stderr.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
@@ -531,7 +538,8 @@ mod tests {
         assert!(ended.timed_out && ended.output.code.is_none());
         let ended = attend(child("yes"), Input::Nothing, 1000, Duration::from_secs(60)).unwrap();
         assert!(ended.output.truncated && ended.output.stdout.len() == 1000);
-        let ended = attend(child("cat >&2"), Input::Bytes(b"a\x1b[1m".into()), 10, Duration::from_secs(60)).unwrap();
+        let ended =
+            attend(child("cat >&2"), Input::Bytes(b"a\x1b[1m".into()), 10, Duration::from_secs(60)).unwrap();
         assert_eq!(ended.output.stderr, "a\\u{1b}[1m");
         assert!(started.elapsed() < Duration::from_secs(50));
     }

@@ -139,7 +139,8 @@ impl Store {
         self.check_prerequisites(&header.prerequisites)?;
         let _no_gc = self.lock("gc", false)?;
         let quarantine = self.dir().join("quarantine");
-        let quarantine = tempfile::Builder::new().prefix(run).tempdir_in(&quarantine).map_err(ImportError::Read)?;
+        let quarantine =
+            tempfile::Builder::new().prefix(run).tempdir_in(&quarantine).map_err(ImportError::Read)?;
         let objects = self.read_pack(reader, quarantine.path(), limits)?;
         fault::point("import.quarantine");
         let mut imported = sort_refs(&header.refs)?;
@@ -176,7 +177,12 @@ impl Store {
     }
 
     /// Unpacks and checks; says how many objects there were.
-    fn read_pack(&self, mut reader: impl Read + Send, quarantine: &Path, limits: &Limits) -> Result<u32, ImportError> {
+    fn read_pack(
+        &self,
+        mut reader: impl Read + Send,
+        quarantine: &Path,
+        limits: &Limits,
+    ) -> Result<u32, ImportError> {
         let mut head = [0; 12];
         let mut got = 0;
         while got < head.len() {
@@ -217,7 +223,10 @@ impl Store {
         for entry in fs::read_dir(&dir).map_err(ImportError::Read)?.flatten() {
             if entry.path().extension().is_some_and(|ext| ext == "idx") {
                 let index = fs::read(entry.path()).map_err(ImportError::Read)?;
-                let list = self.git().arg("show-index").arg(format!("--object-format={}", self.object_format().as_str()));
+                let list = self
+                    .git()
+                    .arg("show-index")
+                    .arg(format!("--object-format={}", self.object_format().as_str()));
                 for line in list.input(index).ok()?.stdout.split(|b| *b == b'\n') {
                     if let Some(oid) = line.split(|b| *b == b' ').nth(1).and_then(Oid::from_bytes) {
                         let _ = writeln!(names, "{oid}");
@@ -243,7 +252,12 @@ impl Store {
     }
 
     /// Every ref is a commit, and all that they reach is there.
-    fn check_complete(&self, refs: &[(String, Oid)], quarantine: &Path, limits: &Limits) -> Result<(), ImportError> {
+    fn check_complete(
+        &self,
+        refs: &[(String, Oid)],
+        quarantine: &Path,
+        limits: &Limits,
+    ) -> Result<(), ImportError> {
         let names: String = refs.iter().map(|(_, oid)| format!("{oid}\n")).collect();
         let check = ["cat-file", "--batch-check=%(objecttype)"];
         let kinds = self.quarantined(quarantine, limits).args(check).input(names.clone()).ok()?.stdout;
@@ -251,7 +265,8 @@ impl Store {
             return Err(ImportError::Refused(format!("a ref is no commit ({})", clean(line))));
         }
         let walk = ["rev-list", "--objects", "--stdin", "--quiet"];
-        let result = self.quarantined(quarantine, limits).args(walk).input(format!("{names}--not\n--all\n")).ok();
+        let result =
+            self.quarantined(quarantine, limits).args(walk).input(format!("{names}--not\n--all\n")).ok();
         refused(result)
     }
 
@@ -322,13 +337,19 @@ fn refused<T>(result: Result<T, GitError>) -> Result<(), ImportError> {
     match result {
         Ok(_) => Ok(()),
         Err(GitError::Failed { stderr, .. }) => Err(ImportError::Refused(stderr)),
-        Err(GitError::TimedOut { limit, .. }) => Err(ImportError::TooBig { what: "seconds of work", limit: limit.as_secs() }),
+        Err(GitError::TimedOut { limit, .. }) => {
+            Err(ImportError::TooBig { what: "seconds of work", limit: limit.as_secs() })
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 /// gitformat-bundle(5), versions 2 and 3.
-fn read_header(reader: &mut impl BufRead, format: ObjectFormat, max_refs: usize) -> Result<Header, ImportError> {
+fn read_header(
+    reader: &mut impl BufRead,
+    format: ObjectFormat,
+    max_refs: usize,
+) -> Result<Header, ImportError> {
     let mut header = Header { prerequisites: Vec::new(), refs: Vec::new() };
     let first = read_line(reader)?;
     let mut found = ObjectFormat::Sha1;
@@ -346,14 +367,18 @@ fn read_header(reader: &mut impl BufRead, format: ObjectFormat, max_refs: usize)
             },
             Some(b'-') => {
                 let oid = line[1..].split(|b| *b == b' ').next().and_then(Oid::from_bytes);
-                header.prerequisites.push(oid.ok_or(ImportError::NotABundle("a prerequisite is no object name"))?);
+                header
+                    .prerequisites
+                    .push(oid.ok_or(ImportError::NotABundle("a prerequisite is no object name"))?);
             }
             Some(_) => {
                 let mut parts = line.splitn(2, |b| *b == b' ');
                 let oid = parts.next().and_then(Oid::from_bytes);
                 let oid = oid.ok_or(ImportError::NotABundle("a ref has no object name"))?;
                 // A name that is no text finds no place anyway.
-                header.refs.push((String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned(), oid));
+                header
+                    .refs
+                    .push((String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned(), oid));
             }
         }
         if header.refs.len() > max_refs || header.prerequisites.len() > max_refs {
@@ -371,7 +396,11 @@ fn read_header(reader: &mut impl BufRead, format: ObjectFormat, max_refs: usize)
 fn read_line(reader: &mut impl BufRead) -> Result<Vec<u8>, ImportError> {
     let mut line = Vec::new();
     reader.by_ref().take(4096).read_until(b'\n', &mut line).map_err(ImportError::Read)?;
-    if line.pop() == Some(b'\n') { Ok(line) } else { Err(ImportError::NotABundle("a line of its header does not end")) }
+    if line.pop() == Some(b'\n') {
+        Ok(line)
+    } else {
+        Err(ImportError::NotABundle("a line of its header does not end"))
+    }
 }
 
 fn sort_refs(refs: &[(String, Oid)]) -> Result<Imported, ImportError> {
@@ -386,9 +415,12 @@ fn sort_refs(refs: &[(String, Oid)]) -> Result<Imported, ImportError> {
             elsewhere = Some(oid);
         } else if name == "refs/stash" {
             stash = Some(oid);
-        } else if let Some(n) = name.strip_prefix("refs/offshoot/checkpoints/").and_then(|n| n.parse::<u32>().ok()) {
+        } else if let Some(n) =
+            name.strip_prefix("refs/offshoot/checkpoints/").and_then(|n| n.parse::<u32>().ok())
+        {
             checkpoints.insert(n, oid);
-        } else if let Some(name) = name.strip_prefix("refs/heads/").filter(|name| branch::check(name).is_ok()) {
+        } else if let Some(name) = name.strip_prefix("refs/heads/").filter(|name| branch::check(name).is_ok())
+        {
             if branches.keys().all(|other| branch::can_coexist(other, name)) {
                 branches.insert(name.to_owned(), oid);
             } else {

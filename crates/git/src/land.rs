@@ -135,7 +135,13 @@ pub fn plan(store: &Store, repo: &Repository, task_head: &Oid, target: &str) -> 
     plan_onto(store, repo, task_head, target, &old)
 }
 
-fn plan_onto(store: &Store, repo: &Repository, head: &Oid, target: &str, old: &Oid) -> Result<Plan, LandError> {
+fn plan_onto(
+    store: &Store,
+    repo: &Repository,
+    head: &Oid,
+    target: &str,
+    old: &Oid,
+) -> Result<Plan, LandError> {
     if !store.has_commit(head)? {
         return Err(LandError::NoSuchCommit(head.clone()));
     }
@@ -176,9 +182,7 @@ pub fn land(
         Plan::UpToDate => return Ok(Landed { commit: old.clone(), old, how: How::UpToDate, worktree: None }),
         Plan::Conflicts { files } => return Err(LandError::Conflicts { target: target.to_owned(), files }),
         Plan::FastForward if !options.squash => (task_head.clone(), How::FastForward),
-        Plan::FastForward => {
-            (make(&store.tree_of(task_head)?, std::slice::from_ref(&old))?, How::Squash)
-        }
+        Plan::FastForward => (make(&store.tree_of(task_head)?, std::slice::from_ref(&old))?, How::Squash),
         Plan::Merge { tree } if options.squash => {
             if tree == store.tree_of(&old)? {
                 return Ok(Landed { commit: old.clone(), old, how: How::UpToDate, worktree: None });
@@ -231,10 +235,14 @@ fn recover_one(store: &Store, repo: &Repository, target: &str) -> Result<Option<
 
 /// The work tree that has the target checked out.
 fn place(repo: &Repository, target: &str) -> Result<Option<Worktree>, LandError> {
-    let mut places = repo.worktrees()?.into_iter().filter(|tree| tree.branch.as_deref() == Some(target) && tree.present);
+    let mut places =
+        repo.worktrees()?.into_iter().filter(|tree| tree.branch.as_deref() == Some(target) && tree.present);
     let place = places.next();
     if let Some(other) = places.next() {
-        return Err(LandError::Busy { worktree: other.path, what: "work on a branch that is checked out twice" });
+        return Err(LandError::Busy {
+            worktree: other.path,
+            what: "work on a branch that is checked out twice",
+        });
     }
     Ok(place)
 }
@@ -316,8 +324,10 @@ impl Record {
 
     fn file(&self, store: &Store, repo: &Repository) -> PathBuf {
         // FNV-1a: one name for each repository and branch, short enough for a file's name.
-        let bytes = repo.common_dir().as_os_str().as_encoded_bytes().iter().chain([&0]).chain(self.target.as_bytes());
-        let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+        let bytes =
+            repo.common_dir().as_os_str().as_encoded_bytes().iter().chain([&0]).chain(self.target.as_bytes());
+        let hash =
+            bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
         store.dir().join("landing").join(format!("{hash:016x}"))
     }
 
@@ -336,7 +346,9 @@ impl Record {
     fn remove(&self, store: &Store, repo: &Repository) -> Result<(), GitError> {
         let file = self.file(store, repo);
         match fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(GitError::io("remove", &file)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(GitError::io("remove", &file)(error))
+            }
             _ => Ok(()),
         }
     }

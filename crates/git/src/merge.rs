@@ -55,7 +55,8 @@ impl Store {
             // Which files are merged as binary or by union is for the target to say.
             git = git.option(format!("--attr-source={ours}"));
         }
-        let args = ["merge-tree", "--write-tree", "-z", "--name-only", "--messages", ours.as_str(), theirs.as_str()];
+        let args =
+            ["merge-tree", "--write-tree", "-z", "--name-only", "--messages", ours.as_str(), theirs.as_str()];
         let out = git.args(args).run()?;
         let mut fields = out.stdout.split(|b| *b == 0);
         let tree = fields.next().and_then(Oid::from_bytes);
@@ -80,7 +81,8 @@ impl Store {
         let kind = about.map_or("unknown", |m| {
             m.kind.trim_start_matches("CONFLICT").trim_start_matches([' ', '(']).trim_end_matches(')')
         });
-        let entry = self.git().args(["ls-tree", "-z", "--full-tree", tree.as_str(), "--"]).arg(os(path)).ok()?.stdout;
+        let entry =
+            self.git().args(["ls-tree", "-z", "--full-tree", tree.as_str(), "--"]).arg(os(path)).ok()?.stdout;
         let mut hunks = String::new();
         if let Some(rest) = entry.strip_prefix(b"100") {
             let oid = rest.split(|b| *b == b' ' || *b == b'\t').nth(2).and_then(Oid::from_bytes);

@@ -138,7 +138,14 @@ pub(crate) fn deliver(store: &Store, repo: &Repository, commit: &Oid) -> Result<
         .config("fetch.unpackLimit=100")
         .config("fetch.prune=false")
         .config("fetch.negotiationAlgorithm=consecutive")
-        .args(["fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules"])
+        .args([
+            "fetch",
+            "-q",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+        ])
         .args(["--refmap=", "--update-shallow", "--no-show-forced-updates", "--"])
         .arg(store.dir())
         .arg(commit.as_str())
@@ -160,8 +167,12 @@ pub(crate) fn swap(
         Some(new) => format!("update refs/heads/{branch}\0{new}\0{}\0", value(old)),
         None => format!("delete refs/heads/{branch}\0{}\0", value(old)),
     };
-    let person = repo.identity()?.unwrap_or(Person { name: "Offshoot".into(), email: "offshoot@localhost".into() });
-    let out = as_committer(repo.git(), &person).args(["update-ref", "-m", why, "-z", "--stdin"]).input(command).run()?;
+    let person =
+        repo.identity()?.unwrap_or(Person { name: "Offshoot".into(), email: "offshoot@localhost".into() });
+    let out = as_committer(repo.git(), &person)
+        .args(["update-ref", "-m", why, "-z", "--stdin"])
+        .input(command)
+        .run()?;
     match out.code {
         Some(0) => Ok(true),
         _ if repo.branch_commit(branch)?.as_ref() != old => Ok(false),

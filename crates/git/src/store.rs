@@ -42,7 +42,9 @@ pub struct Store {
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// Objects are missing in the repository on purpose; fetching them would need its remote and its credentials.
-    #[error("the repository is a partial clone: fetch the missing objects first (git fetch --refetch --no-filter)")]
+    #[error(
+        "the repository is a partial clone: fetch the missing objects first (git fetch --refetch --no-filter)"
+    )]
     PartialClone,
     /// The commit is not in the repository.
     #[error("there is no commit {0} in the repository")]
@@ -75,7 +77,9 @@ const EXPORT: Duration = Duration::from_secs(3600);
 impl Store {
     /// Opens the store in `dir`, or makes it.
     pub fn open(dir: &Path, format: ObjectFormat) -> Result<Self, GitError> {
-        for part in ["objects/info", "objects/pack", "base/info", "base/pack", "refs/heads", "quarantine", "landing"] {
+        for part in
+            ["objects/info", "objects/pack", "base/info", "base/pack", "refs/heads", "quarantine", "landing"]
+        {
             let part = dir.join(part);
             fs::create_dir_all(&part).map_err(GitError::io("make", &part))?;
         }
@@ -149,7 +153,13 @@ impl Store {
         Ok(self.read_ref(&base_ref(commit))?.is_some())
     }
 
-    fn pack_base(&self, git_dir: &Path, objects: &Path, commit: &Oid, shallow: &[Oid]) -> Result<(), ExportError> {
+    fn pack_base(
+        &self,
+        git_dir: &Path,
+        objects: &Path,
+        commit: &Oid,
+        shallow: &[Oid],
+    ) -> Result<(), ExportError> {
         let _one_at_a_time = self.lock("export", true)?;
         let _no_gc = self.lock("gc", false)?;
         if self.has_base(commit)? {
@@ -233,7 +243,8 @@ impl Store {
     /// All runs that brought something back.
     pub fn runs(&self) -> Result<Vec<String>, GitError> {
         let refs = self.refs("refs/offshoot/runs/")?;
-        let run = |name: &String| Some(name.strip_prefix("refs/offshoot/runs/")?.split('/').next()?.to_owned());
+        let run =
+            |name: &String| Some(name.strip_prefix("refs/offshoot/runs/")?.split('/').next()?.to_owned());
         let runs: BTreeSet<_> = refs.keys().filter_map(run).collect();
         Ok(runs.into_iter().collect())
     }
@@ -291,7 +302,10 @@ impl Store {
         }
         // Bases are only joined, never thinned out: a layer may stand on any of them.
         let repack = |git: Git<'static>| git.limit(EXPORT).config("core.sharedRepository=0644");
-        repack(self.git()).env("GIT_OBJECT_DIRECTORY", self.objects_dir()).args(["repack", "-q", "-d", "--geometric=2"]).ok()?;
+        repack(self.git())
+            .env("GIT_OBJECT_DIRECTORY", self.objects_dir())
+            .args(["repack", "-q", "-d", "--geometric=2"])
+            .ok()?;
         // A landing that was cut short still needs its commit, which no ref keeps.
         let landing = self.dir.join("landing");
         if fs::read_dir(&landing).map_err(GitError::io("list", &landing))?.next().is_some() {

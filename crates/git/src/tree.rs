@@ -5,7 +5,11 @@ use crate::{command::GitError, oid::Oid, store::Store};
 impl Store {
     /// All paths that git tracks in a commit, in bytes.
     pub fn paths(&self, commit: &Oid) -> Result<Vec<Vec<u8>>, GitError> {
-        let out = self.git().args(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit.as_str()]).ok()?.stdout;
+        let out = self
+            .git()
+            .args(["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit.as_str()])
+            .ok()?
+            .stdout;
         Ok(out.split(|b| *b == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
     }
 

@@ -124,7 +124,8 @@ impl Store {
     /// The commits that `head` has and `base` has not, the latest first, at most [`MAX_COMMITS`].
     pub fn commits(&self, base: &Oid, head: &Oid) -> Result<Vec<CommitView>, GitError> {
         let git = self.git().args(["rev-list", "--no-commit-header", "--topo-order"]);
-        let git = git.args(["--format=tformat:%H%x00%P%x00%at%x00%an <%ae>%x00%s%x00", &format!("-n{MAX_COMMITS}")]);
+        let git = git
+            .args(["--format=tformat:%H%x00%P%x00%at%x00%an <%ae>%x00%s%x00", &format!("-n{MAX_COMMITS}")]);
         let out = git.args([head.as_str(), &format!("^{base}"), "--"]).ok()?.stdout;
         // NUL cannot stand in a commit message that fsck has passed; a field more or less would be seen here.
         let mut fields = out.split(|b| *b == 0).map(|field| field.strip_prefix(b"\n").unwrap_or(field));
@@ -132,7 +133,8 @@ impl Store {
         while let Some(oid) = fields.next().filter(|oid| !oid.is_empty()) {
             let (parents, at, author, subject) = (fields.next(), fields.next(), fields.next(), fields.next());
             let bad = || GitError::unexpected("rev-list", oid);
-            let parents = parents.ok_or_else(bad)?.split(|b| *b == b' ').filter_map(Oid::from_bytes).collect();
+            let parents =
+                parents.ok_or_else(bad)?.split(|b| *b == b' ').filter_map(Oid::from_bytes).collect();
             let at = at.and_then(|at| std::str::from_utf8(at).ok()?.parse().ok()).unwrap_or(0);
             commits.push(CommitView {
                 oid: Oid::from_bytes(oid).ok_or_else(bad)?,
@@ -147,7 +149,8 @@ impl Store {
 
     /// The whole message of a commit, cleaned, at most 64 KiB.
     pub fn message(&self, commit: &Oid) -> Result<String, GitError> {
-        let git = self.git().args(["rev-list", "-n1", "--no-commit-header", "--format=%B", commit.as_str(), "--"]);
+        let git =
+            self.git().args(["rev-list", "-n1", "--no-commit-header", "--format=%B", commit.as_str(), "--"]);
         Ok(clean(git.truncate(64 << 10).ok()?.stdout.trim_ascii_end()))
     }
 
@@ -155,7 +158,17 @@ impl Store {
     pub fn diff(&self, base: &Oid, head: &Oid, options: &DiffOptions) -> Result<Diff, GitError> {
         let out = self
             .git()
-            .args(["diff-tree", "-r", "-p", "-M", "-l1000", "--no-color", "--no-ext-diff", "--no-textconv", "--full-index"])
+            .args([
+                "diff-tree",
+                "-r",
+                "-p",
+                "-M",
+                "-l1000",
+                "--no-color",
+                "--no-ext-diff",
+                "--no-textconv",
+                "--full-index",
+            ])
             .args(["--src-prefix=a/", "--dst-prefix=b/", &format!("-U{}", options.context)])
             .args([base.as_str(), head.as_str(), "--"])
             .args(options.paths.iter().map(|path| os(path)))
@@ -168,7 +181,17 @@ impl Store {
     pub fn files(&self, base: &Oid, head: &Oid) -> Result<Vec<FileChange>, GitError> {
         let out = self
             .git()
-            .args(["diff-tree", "-r", "-z", "-M", "-l1000", "--raw", "--numstat", "--no-ext-diff", "--no-textconv"])
+            .args([
+                "diff-tree",
+                "-r",
+                "-z",
+                "-M",
+                "-l1000",
+                "--raw",
+                "--numstat",
+                "--no-ext-diff",
+                "--no-textconv",
+            ])
             .args([base.as_str(), head.as_str(), "--"])
             .ok()?
             .stdout;
@@ -177,14 +200,27 @@ impl Store {
 
     /// How many files differ.
     pub fn changed_count(&self, base: &Oid, head: &Oid) -> Result<usize, GitError> {
-        let git = self.git().args(["diff-tree", "-r", "-z", "--no-renames", "--name-only", base.as_str(), head.as_str()]);
+        let git = self.git().args([
+            "diff-tree",
+            "-r",
+            "-z",
+            "--no-renames",
+            "--name-only",
+            base.as_str(),
+            head.as_str(),
+        ]);
         Ok(git.ok()?.stdout.iter().filter(|b| **b == 0).count())
     }
 
     /// What stands at `path` (in bytes) in a commit; `None` if nothing does.
     pub fn blob(&self, commit: &Oid, path: &[u8], max: usize) -> Result<Option<Blob>, GitError> {
         let path = path.strip_suffix(b"/").unwrap_or(path);
-        let out = self.git().args(["ls-tree", "-z", "--full-tree", commit.as_str(), "--"]).arg(os(path)).ok()?.stdout;
+        let out = self
+            .git()
+            .args(["ls-tree", "-z", "--full-tree", commit.as_str(), "--"])
+            .arg(os(path))
+            .ok()?
+            .stdout;
         let Some((mode, oid)) = out.split(|b| *b == 0).find_map(|entry| {
             let tab = entry.iter().position(|b| *b == b'\t').filter(|tab| &entry[tab + 1..] == path)?;
             let mut fields = entry[..tab].split(|b| *b == b' ');
@@ -233,7 +269,11 @@ pub(crate) fn os(bytes: &[u8]) -> &std::ffi::OsStr {
 
 /// Cleaned, without line breaks, at most 500 characters.
 fn one_line(bytes: &[u8]) -> String {
-    clean(&bytes[..bytes.len().min(2000)]).chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).take(500).collect()
+    clean(&bytes[..bytes.len().min(2000)])
+        .chars()
+        .map(|c| if c == '\n' || c == '\t' { ' ' } else { c })
+        .take(500)
+        .collect()
 }
 
 fn kind(mode: &[u8]) -> Option<FileKind> {

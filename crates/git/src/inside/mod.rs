@@ -104,14 +104,18 @@ pub fn finish(branch: &str, base: &Oid, person: &Person, message: &str, ended: b
     let ended = if ended { "1" } else { "0" };
     let message = message.replace('\0', " ");
     let text = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
-    let args = [branch.into(), base.to_string(), text(&person.name), text(&person.email), message, ended.into()];
+    let args =
+        [branch.into(), base.to_string(), text(&person.name), text(&person.email), message, ended.into()];
     script([PROLOGUE, SNAPSHOT, include_str!("finish.sh")], args)
 }
 
 /// Makes a new repository over the files of a workspace whose own is destroyed (when [`finish`] fails); `finish` then
 /// finds all files as changes against the base. What is left of the old one is put aside.
 pub fn rescue(base: &Base, branch: &str) -> Vec<String> {
-    script([PROLOGUE, SKELETON, include_str!("rescue.sh")], base.args().into_iter().chain([branch.to_owned()]))
+    script(
+        [PROLOGUE, SKELETON, include_str!("rescue.sh")],
+        base.args().into_iter().chain([branch.to_owned()]),
+    )
 }
 
 /// Writes to standard output all that the run has and the base has not, for [`crate::import`]. There is always a bundle,

@@ -125,10 +125,18 @@ impl Workspace {
 
     pub fn try_script(&self, argv: &[String]) -> Result<Vec<u8>, String> {
         let mut command = Command::new(&argv[0]);
-        command.args(&argv[1..]).current_dir(&self.dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+        command
+            .args(&argv[1..])
+            .current_dir(&self.dir)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", "/nonexistent");
         let out = command.output().unwrap();
-        if out.status.success() { Ok(out.stdout) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) }
+        if out.status.success() {
+            Ok(out.stdout)
+        } else {
+            Err(String::from_utf8_lossy(&out.stderr).into_owned())
+        }
     }
 
     pub fn script(&self, argv: &[String]) -> Vec<u8> {
@@ -140,7 +148,8 @@ impl Workspace {
     }
 
     pub fn finish(&self) -> Finished {
-        Finished::read(&self.script(&inside::finish(BRANCH, &self.base, &person(), "what was left", true))).unwrap()
+        Finished::read(&self.script(&inside::finish(BRANCH, &self.base, &person(), "what was left", true)))
+            .unwrap()
     }
 
     pub fn bundle(&self) -> Vec<u8> {

@@ -148,7 +148,10 @@ fn headers_and_packs_that_lie() {
     let pack = pack.args(["-c", &format!("alias.half=!{script}"), "half"]).output().unwrap().stdout;
     assert!(pack.starts_with(b"PACK"), "{blob}");
     assert!(matches!(refused(&ws, &[&good[..end], &pack].concat(), &limits), ImportError::Refused(_)));
-    assert!(import(&ws.store, &good, "no/run", &limits).is_err() && import(&ws.store, &good, "..", &limits).is_err());
+    assert!(
+        import(&ws.store, &good, "no/run", &limits).is_err()
+            && import(&ws.store, &good, "..", &limits).is_err()
+    );
     assert!(import(&ws.store, &good, "run", &limits).is_ok());
     let (reader, _writer) = std::io::pipe().unwrap();
     let pipe = fs::File::from(std::os::fd::OwnedFd::from(reader));
@@ -162,16 +165,27 @@ fn unknown_refs_are_passed_over_and_clashing_ones_give_way() {
     ws.git(&["branch", "x"]);
     let with = |refs: &[&str]| {
         let refs: String = refs.iter().map(|name| format!("{} {name}\n", ws.base)).collect();
-        format!("# v3 git bundle\n@object-format=sha1\n-{} base\n{} HEAD\n{refs}\n", ws.base, ws.base).into_bytes()
+        format!("# v3 git bundle\n@object-format=sha1\n-{} base\n{} HEAD\n{refs}\n", ws.base, ws.base)
+            .into_bytes()
     };
-    let bundle = with(&["refs/heads/x", "refs/heads/x/y", "refs/heads/../../x", "refs/tags/t", "refs/offshoot/base/1", "refs/offshoot/checkpoints/x"]);
+    let bundle = with(&[
+        "refs/heads/x",
+        "refs/heads/x/y",
+        "refs/heads/../../x",
+        "refs/tags/t",
+        "refs/offshoot/base/1",
+        "refs/offshoot/checkpoints/x",
+    ]);
     let got = import(&ws.store, &bundle, "run", &Limits::default()).unwrap();
     assert_eq!((got.ignored, got.branches.len(), got.unrelated), (5, 1, false));
     let got = import(&ws.store, &with(&["refs/heads/x/y"]), "run", &Limits::default()).unwrap();
     assert_eq!(got.branches[0].0, "x/y");
     let names: Vec<_> = ws.store.run_refs("run").unwrap().into_iter().map(|r| r.name).collect();
     assert_eq!(names.len(), 3, "{names:?}");
-    assert_eq!(git(ws.store.dir(), &["for-each-ref", "--format=%(refname)", "refs/offshoot/base"]).lines().count(), 1);
+    assert_eq!(
+        git(ws.store.dir(), &["for-each-ref", "--format=%(refname)", "refs/offshoot/base"]).lines().count(),
+        1
+    );
 }
 
 #[test]

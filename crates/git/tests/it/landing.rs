@@ -43,8 +43,12 @@ fn a_checked_out_target_is_brought_along() {
         assert_eq!(it.git(&["status", "--porcelain"]), "A  link2\n?? notes");
         assert!(!it.repo.join("src").exists() && it.repo.join("new/deep/file").exists());
         assert!(it.git(&["reflog", "-1", "HEAD"]).contains("offshoot: land"));
-        let names: Vec<_> = fs::read_dir(it.repo.join(".git")).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(names.iter().all(|name| !name.to_string_lossy().contains("offshoot") && name != "index.lock"), "{names:?}");
+        let names: Vec<_> =
+            fs::read_dir(it.repo.join(".git")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(
+            names.iter().all(|name| !name.to_string_lossy().contains("offshoot") && name != "index.lock"),
+            "{names:?}"
+        );
         assert_eq!(land(&ws.store, &repo, &head, "main", &options(squash)).unwrap().how, How::UpToDate);
         assert_eq!(fs::read_dir(ws.store.dir().join("landing")).unwrap().count(), 0);
     }
@@ -60,10 +64,12 @@ fn a_target_nobody_has_out_moves_by_its_ref_alone() {
     let linked = it.tmp.path().join("linked");
     it.git(&["worktree", "add", "-q", "-b", "next", linked.to_str().unwrap(), "main"]);
     let repo = it.repository();
-    let before = snapshot(&it.repo, &[".git/objects", ".git/refs/heads/release", ".git/logs/refs/heads/release"]);
+    let before =
+        snapshot(&it.repo, &[".git/objects", ".git/refs/heads/release", ".git/logs/refs/heads/release"]);
     let landed = land(&ws.store, &repo, &head, "release", &options(false)).unwrap();
     assert_eq!((landed.how, landed.worktree), (How::FastForward, None));
-    let after = snapshot(&it.repo, &[".git/objects", ".git/refs/heads/release", ".git/logs/refs/heads/release"]);
+    let after =
+        snapshot(&it.repo, &[".git/objects", ".git/refs/heads/release", ".git/logs/refs/heads/release"]);
     assert_eq!(after, before);
     // In a linked worktree.
     let landed = land(&ws.store, &repo, &head, "next", &options(false)).unwrap();
@@ -82,12 +88,16 @@ fn local_changes_in_the_way_refuse_and_stay() {
     let (ws, head) = task(&it);
     let repo = it.repository();
     fs::write(it.repo.join(".git/info/exclude"), "b.txt\n").unwrap();
-    for (path, text) in [("a.txt", "local"), ("b.txt", "ignored"), ("new", "file in the way"), ("src/lib.rs", "edited")] {
+    for (path, text) in
+        [("a.txt", "local"), ("b.txt", "ignored"), ("new", "file in the way"), ("src/lib.rs", "edited")]
+    {
         let kept = fs::read(it.repo.join(path)).ok();
         it.write(path, text);
         let before = snapshot(&it.repo, &[".git/objects"]);
         match land(&ws.store, &repo, &head, "main", &options(false)) {
-            Err(LandError::LocalChanges { worktree, paths }) => assert!(worktree == it.repo && paths == [path], "{paths:?}"),
+            Err(LandError::LocalChanges { worktree, paths }) => {
+                assert!(worktree == it.repo && paths == [path], "{paths:?}")
+            }
             other => panic!("{path}: {other:?}"),
         }
         assert_eq!(snapshot(&it.repo, &[".git/objects"]), before, "{path}");
@@ -99,7 +109,10 @@ fn local_changes_in_the_way_refuse_and_stay() {
     // Staged counts too; being in the middle of something as well.
     it.write("a.txt", "staged");
     it.git(&["add", "a.txt"]);
-    assert!(matches!(land(&ws.store, &repo, &head, "main", &options(true)), Err(LandError::LocalChanges { .. })));
+    assert!(matches!(
+        land(&ws.store, &repo, &head, "main", &options(true)),
+        Err(LandError::LocalChanges { .. })
+    ));
     it.git(&["reset", "-q", "--hard"]);
     fs::write(it.repo.join(".git/MERGE_HEAD"), format!("{}\n", ws.base)).unwrap();
     let busy = land(&ws.store, &repo, &head, "main", &options(false));
@@ -123,11 +136,16 @@ fn conflicts_are_shown_and_nothing_lands() {
     it.commit("clash");
     let repo = it.repository();
     let before = snapshot(&it.repo, &[]);
-    let Plan::Conflicts { files } = plan(&ws.store, &repo, &head, "main").unwrap() else { panic!("no conflict") };
+    let Plan::Conflicts { files } = plan(&ws.store, &repo, &head, "main").unwrap() else {
+        panic!("no conflict")
+    };
     assert_eq!(files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>(), ["a.txt", "src/lib.rs"]);
     assert_eq!((files[0].kind.as_str(), files[1].kind.as_str()), ("contents", "modify/delete"));
     assert!(files[0].hunks.contains("drei\n=======\nTHREE\n"), "{}", files[0].hunks);
-    assert!(matches!(land(&ws.store, &repo, &head, "main", &options(false)), Err(LandError::Conflicts { .. })));
+    assert!(matches!(
+        land(&ws.store, &repo, &head, "main", &options(false)),
+        Err(LandError::Conflicts { .. })
+    ));
     assert_eq!(snapshot(&it.repo, &[]), before);
     // Forecast between two tasks.
     let other = it.store();
@@ -155,7 +173,14 @@ fn filters_and_hooks_of_the_repository_do_not_run() {
     it.git(&["config", "uploadpack.packObjectsHook", &touch]);
     it.git(&["config", "core.hooksPath", it.repo.join(".git/hooks").to_str().unwrap()]);
     fs::create_dir_all(it.repo.join(".git/hooks")).unwrap();
-    for hook in ["post-checkout", "post-merge", "reference-transaction", "post-index-change", "pre-auto-gc", "post-update"] {
+    for hook in [
+        "post-checkout",
+        "post-merge",
+        "reference-transaction",
+        "post-index-change",
+        "pre-auto-gc",
+        "post-update",
+    ] {
         let path = it.repo.join(".git/hooks").join(hook);
         fs::write(&path, format!("#!/bin/sh\n{touch}\n")).unwrap();
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -168,11 +193,17 @@ fn filters_and_hooks_of_the_repository_do_not_run() {
     ws.finish();
     let head = ws.import("run").head;
     it.write("c.txt", "c\n");
-    let out = crate::fixture::git_command(&it.repo).args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"])
-        .args(["add", "c.txt"]).status().unwrap();
+    let out = crate::fixture::git_command(&it.repo)
+        .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"])
+        .args(["add", "c.txt"])
+        .status()
+        .unwrap();
     assert!(out.success());
-    let out = crate::fixture::git_command(&it.repo).args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"])
-        .args(["commit", "-qm", "c"]).status().unwrap();
+    let out = crate::fixture::git_command(&it.repo)
+        .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"])
+        .args(["commit", "-qm", "c"])
+        .status()
+        .unwrap();
     assert!(out.success());
     assert!(!canary.exists());
     let repo = it.repository();

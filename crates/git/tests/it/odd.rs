@@ -28,7 +28,7 @@ fn whole_way(it: &Fixture, repo: &Repository, name: &str) {
     let head = ws.import("run").head;
     publish(&store, repo, BRANCH, &head, None).unwrap();
     land(&store, repo, &head, "main", &options(true)).unwrap();
-    assert_eq!(git(repo.root(), &["show", &format!("main:result")]), name);
+    assert_eq!(git(repo.root(), &["show", "main:result"]), name);
     git(repo.root(), &["fsck", "--no-dangling"]);
 }
 

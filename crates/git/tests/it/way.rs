@@ -24,17 +24,24 @@ fn there_and_back() {
         it.write("untracked.env", "SECRET");
         let before = snapshot(&it.repo, &[]);
         let ws = it.workspace("ws");
-        assert_eq!(snapshot(&it.repo, &[]), before, "giving a commit to runs changes nothing in the repository");
+        assert_eq!(
+            snapshot(&it.repo, &[]),
+            before,
+            "giving a commit to runs changes nothing in the repository"
+        );
         assert!(!ws.dir.join("untracked.env").exists());
         assert!(try_git(&ws.dir, &["cat-file", "-e", &it.git(&["rev-parse", "stash"])]).is_err());
         assert_eq!(ws.git(&["status", "--porcelain", "-b"]), "## offshoot/fix");
-        assert_eq!(ws.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/main\nrefs/heads/offshoot/fix");
+        assert_eq!(
+            ws.git(&["for-each-ref", "--format=%(refname)"]),
+            "refs/heads/main\nrefs/heads/offshoot/fix"
+        );
         assert_eq!(ws.git(&["config", "user.name"]), "Ada \"L\" \\ X");
 
         ws.write("a.txt", "one\n2\nthree\n");
         let first = ws.checkpoint(1);
         assert!(first.created && first.changed == 1);
-        assert_eq!(ws.git(&["status", "--porcelain"]), "M a.txt", "the agent's index is not touched");
+        assert_eq!(ws.git(&["status", "--porcelain"]), " M a.txt", "the agent's index is not touched");
         let again = ws.checkpoint(2);
         assert!(!again.created && again.commit == first.commit);
         ws.git(&["commit", "-qam", "change a\n\nlong"]);
@@ -49,7 +56,10 @@ fn there_and_back() {
         assert_eq!(ws.store.runs().unwrap(), ["run-1"]);
 
         let commits = ws.store.commits(&ws.base, &got.head).unwrap();
-        assert_eq!(commits.iter().map(|c| c.subject.as_str()).collect::<Vec<_>>(), ["what was left", "change a"]);
+        assert_eq!(
+            commits.iter().map(|c| c.subject.as_str()).collect::<Vec<_>>(),
+            ["what was left", "change a"]
+        );
         assert_eq!(ws.store.message(&commits[1].oid).unwrap(), "change a\n\nlong");
         let files = ws.store.files(&ws.base, &got.head).unwrap();
         assert_eq!(files.len(), 2);
@@ -72,7 +82,10 @@ fn there_and_back() {
         assert!(!publish(&ws.store, &repo, BRANCH, &got.head, None).unwrap().moved);
         assert_eq!(it.git(&["rev-parse", BRANCH]), got.head.as_str());
         it.git(&["fsck", "--strict", "--no-dangling"]);
-        let after = snapshot(&it.repo, &[".git/objects", ".git/refs/heads/offshoot", ".git/logs/refs/heads/offshoot"]);
+        let after = snapshot(
+            &it.repo,
+            &[".git/objects", ".git/refs/heads/offshoot", ".git/logs/refs/heads/offshoot"],
+        );
         let before: std::collections::BTreeMap<_, _> =
             before.into_iter().filter(|(path, _)| !path.starts_with(".git/objects")).collect();
         assert_eq!(after, before, "publishing adds objects and one branch");
@@ -135,7 +148,11 @@ fn deltas_turn_one_base_into_another() {
         assert_eq!(ws.git(&["rev-parse", "HEAD", "main"]), format!("{commit}\n{commit}"));
         assert_eq!(ws.git(&["diff", "--stat", commit.as_str()]), "");
     }
-    assert!(ws.dir.join("lib/lib.rs").exists() && !ws.dir.join("src").exists() && ws.dir.join("link").is_symlink());
+    assert!(
+        ws.dir.join("lib/lib.rs").exists()
+            && !ws.dir.join("src").exists()
+            && ws.dir.join("link").is_symlink()
+    );
 }
 
 #[test]
@@ -182,13 +199,18 @@ fn repositories_are_found_and_described() {
     let it = Fixture::new();
     let repo = Repository::discover(&it.repo.join("src")).unwrap();
     assert_eq!(repo.root(), it.repo);
-    assert!(!repo.is_bare() && !repo.is_linked_worktree() && !repo.is_shallow() && !repo.is_partial().unwrap());
+    assert!(
+        !repo.is_bare() && !repo.is_linked_worktree() && !repo.is_shallow() && !repo.is_partial().unwrap()
+    );
     assert_eq!(Repository::discover(&it.repo.join(".git")).unwrap().root(), it.repo);
     let head = repo.head().unwrap();
     assert_eq!(head.branch.as_deref(), Some("main"));
     assert_eq!(repo.resolve("HEAD").unwrap(), head.commit.clone().unwrap());
     let unknown = repo.resolve("mai").unwrap_err();
-    assert!(matches!(&unknown, ResolveError::UnknownRevision { near, .. } if near == &["main"]), "{unknown:?}");
+    assert!(
+        matches!(&unknown, ResolveError::UnknownRevision { near, .. } if near == &["main"]),
+        "{unknown:?}"
+    );
     assert!(matches!(repo.resolve("--help"), Err(ResolveError::UnknownRevision { .. })));
     assert_eq!(repo.identity().unwrap().unwrap().name, "User");
     assert!(repo.dirty().unwrap().is_clean());
@@ -210,8 +232,16 @@ fn repositories_are_found_and_described() {
 fn names_of_any_bytes_come_through() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
     let it = Fixture::new();
-    let names: [&[u8]; 8] =
-        [b"new\nline", b"\xff\xfe", b"-rf", b" lead", b"tab\tq\"uote\\", b"*", b":(top)x", "bidi\u{202e}".as_bytes()];
+    let names: [&[u8]; 8] = [
+        b"new\nline",
+        b"\xff\xfe",
+        b"-rf",
+        b" lead",
+        b"tab\tq\"uote\\",
+        b"*",
+        b":(top)x",
+        "bidi\u{202e}".as_bytes(),
+    ];
     let ws = it.workspace("ws");
     for name in names {
         fs::write(ws.dir.join(OsStr::from_bytes(name)), "x\n").unwrap();

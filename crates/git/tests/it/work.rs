@@ -9,7 +9,9 @@ use crate::fixture::{BRANCH, Fixture, git, try_git};
 #[test]
 fn work_on_a_branch_of_its_own_is_followed() {
     let it = Fixture::new();
-    for (name, command) in [("b", &["checkout", "-qb", "fix/mine"][..]), ("d", &["checkout", "-q", "--detach"])] {
+    for (name, command) in
+        [("b", &["checkout", "-qb", "fix/mine"][..]), ("d", &["checkout", "-q", "--detach"])]
+    {
         let ws = it.workspace(name);
         ws.git(command);
         ws.write("x", "x");
@@ -61,7 +63,11 @@ fn half_done_merges_and_rebases_keep_their_work() {
         ws.git(&["checkout", "-q", BRANCH]);
         ws.write("a.txt", "ours\n");
         ws.git(&["commit", "-qam", "ours"]);
-        let args: &[&str] = if how == "merge" { &["merge", "--no-commit", "-q", "other"] } else { &["rebase", "-q", "other"] };
+        let args: &[&str] = if how == "merge" {
+            &["merge", "--no-commit", "-q", "other"]
+        } else {
+            &["rebase", "-q", "other"]
+        };
         assert_eq!(try_git(&ws.dir, args).is_err(), clash);
         let done = ws.finish();
         let got = ws.import(name);
@@ -69,7 +75,11 @@ fn half_done_merges_and_rebases_keep_their_work() {
         match name {
             "m" => {
                 assert!(done.unmerged > 0);
-                assert_eq!(subject(&got.head)[0].parents.len(), 1, "an unresolved merge is not recorded as done");
+                assert_eq!(
+                    subject(&got.head)[0].parents.len(),
+                    1,
+                    "an unresolved merge is not recorded as done"
+                );
                 let text = ws.store.blob(&got.head, b"a.txt", 999).unwrap().unwrap().bytes;
                 assert!(String::from_utf8_lossy(&text).contains("ours\n=======\ntheirs"));
                 assert_eq!(ws.git(&["status", "--porcelain"]), "");
@@ -99,12 +109,15 @@ fn repositories_within_are_work_unless_they_are_clones() {
     let point = ws.checkpoint(1);
     let mut found: Vec<_> = point.embedded.iter().map(|e| (e.path.as_str(), e.kind)).collect();
     found.sort_by_key(|(path, _)| *path);
-    assert_eq!(found, [
-        ("reference", EmbeddedKind::Clone),
-        ("sub/added", EmbeddedKind::Files),
-        ("sub/with commit", EmbeddedKind::Files),
-        ("sub/without", EmbeddedKind::Files),
-    ]);
+    assert_eq!(
+        found,
+        [
+            ("reference", EmbeddedKind::Clone),
+            ("sub/added", EmbeddedKind::Files),
+            ("sub/with commit", EmbeddedKind::Files),
+            ("sub/without", EmbeddedKind::Files),
+        ]
+    );
     let done = ws.finish();
     assert_eq!(done.embedded.len(), 4);
     let got = ws.import("run");
@@ -120,9 +133,10 @@ fn traps_in_the_workspace_do_not_stop_it() {
     let ws = it.workspace("ws");
     ws.git(&["update-index", "--assume-unchanged", "a.txt"]);
     ws.write("a.txt", "hidden from git\n");
-    rustix::fs::mknodat(rustix::fs::CWD, ws.dir.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, ws.dir.join("fifo"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
     ws.write("secret", "s");
-    fs::set_permissions(ws.dir.join("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(ws.dir.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     ws.write(".git/index.lock", "");
     ws.write(".git/refs/heads/offshoot/fix.lock", "");
     ws.write(".git/hooks/pre-commit", "#!/bin/sh\nexit 1\n");
@@ -147,12 +161,16 @@ fn traps_in_the_workspace_do_not_stop_it() {
 #[test]
 fn a_destroyed_repository_is_made_again() {
     let it = Fixture::new();
-    for (name, wreck) in [("gone", "rm -rf .git"), ("head", "echo x > .git/HEAD"), ("file", "rm -rf .git; echo > .git")] {
+    for (name, wreck) in
+        [("gone", "rm -rf .git"), ("head", "echo x > .git/HEAD"), ("file", "rm -rf .git; echo > .git")]
+    {
         let ws = it.workspace(name);
         ws.write("new", "n");
         fs::remove_file(ws.dir.join("link")).unwrap();
         ws.script(&["sh".into(), "-c".into(), wreck.into()]);
-        assert!(ws.try_script(&inside::finish(BRANCH, &ws.base, &crate::fixture::person(), "m", true)).is_err());
+        assert!(
+            ws.try_script(&inside::finish(BRANCH, &ws.base, &crate::fixture::person(), "m", true)).is_err()
+        );
         ws.script(&inside::rescue(&ws.base_of(&ws.base), BRANCH));
         let done = ws.finish();
         assert!(done.leftovers && done.changed == 2);
