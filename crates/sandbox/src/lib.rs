@@ -29,7 +29,7 @@ pub use connection::{
     Connection, ConnectionError, Event, ExecError, ExecRequest, ExecState, Exit, Listener, ListenerKind,
     Started, Stats, Stdio, Terminal,
 };
-pub use doctor::examine;
+pub use doctor::{Check, Report, State, Tier, examine};
 pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, start};
 pub use shim::shim_main;
 pub use spec::{Identity, Limits, Mount, Network, SandboxSpec, Weakness};

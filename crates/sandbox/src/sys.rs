@@ -196,3 +196,83 @@ pub(crate) fn watch(fd: OwnedFd) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>
     // SAFETY: an OwnedFd names the same open descriptor for as long as it lives, and AsyncFd owns it.
     unsafe { tokio::io::unix::AsyncFd::register(fd) }.map_err(Into::into)
 }
+
+/// Whether a child can have namespaces of its own and become its own user in them.
+pub(crate) fn try_namespaces() -> io::Result<()> {
+    in_child(
+        libc::CLONE_NEWUSER
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS,
+        // AppArmor lets the namespace be made and takes its rights away: only using one tells.
+        c"tmpfs",
+        c"/tmp",
+        c"",
+    )
+}
+
+/// Whether an overlay can be mounted with `lower`, `upper`, `work` and `merged` below `dir`.
+pub(crate) fn try_overlay(dir: &std::path::Path) -> io::Result<()> {
+    let text = |name: &str| dir.join(name).display().to_string();
+    let options =
+        format!("lowerdir={},upperdir={},workdir={},userxattr", text("lower"), text("upper"), text("work"));
+    let (options, target) = (std::ffi::CString::new(options)?, std::ffi::CString::new(text("merged"))?);
+    in_child(libc::CLONE_NEWUSER | libc::CLONE_NEWNS, c"overlay", &target, &options)
+}
+
+/// Tries one mount in new namespaces. The child may come from a process with other threads, so it makes system calls
+/// only and allocates nothing.
+fn in_child(namespaces: c_int, kind: &CStr, target: &CStr, options: &CStr) -> io::Result<()> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // The child may map itself, and only itself, without anybody's help.
+    let maps = [
+        (c"/proc/self/setgroups", "deny".to_owned()),
+        (c"/proc/self/uid_map", format!("{uid} {uid} 1")),
+        (c"/proc/self/gid_map", format!("{gid} {gid} 1")),
+    ];
+    // SAFETY: clone_args is plain integers; all zero means "not used".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = namespaces as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: a fork; the child below only makes system calls on memory prepared before and then _exits.
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) })?;
+    if pid == 0 {
+        // SAFETY: all pointers are to strings that the parent prepared; _exit does not return.
+        unsafe {
+            for (file, text) in &maps {
+                let fd = libc::open(file.as_ptr(), libc::O_WRONLY);
+                if fd < 0 || libc::write(fd, text.as_ptr().cast(), text.len()) < 0 {
+                    libc::_exit(*libc::__errno_location());
+                }
+            }
+            let slash = c"/".as_ptr();
+            let private = libc::MS_REC | libc::MS_PRIVATE;
+            let null = std::ptr::null();
+            let failed = libc::mount(null, slash, null, private, null.cast()) != 0
+                || libc::mount(
+                    kind.as_ptr(),
+                    target.as_ptr(),
+                    kind.as_ptr(),
+                    libc::MS_NOSUID,
+                    options.as_ptr().cast(),
+                ) != 0;
+            libc::_exit(if failed { *libc::__errno_location() } else { 0 });
+        }
+    }
+    let mut status = 0;
+    // SAFETY: status lives through the call.
+    while unsafe { libc::waitpid(pid as i32, &raw mut status, 0) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    match libc::WEXITSTATUS(status) {
+        _ if !libc::WIFEXITED(status) => Err(io::Error::other("the attempt was killed")),
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}

@@ -262,3 +262,12 @@ async fn an_exit_comes_after_all_output() {
     assert_eq!(records.last().unwrap().exit(), Some(Exit::Code(7)));
     connection.down().await.unwrap();
 }
+
+#[test]
+fn the_doctor_finds_what_these_tests_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let report = offshoot_sandbox::examine(dir.path());
+    assert_eq!(report.tier, offshoot_sandbox::Tier::Sandbox, "{report:#?}");
+    assert_eq!(report.checks.len(), 8);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
+}
