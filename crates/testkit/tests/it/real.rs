@@ -4,7 +4,7 @@
 //! installed, and a failure to do so is a failure.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use offshoot_agents::Catalog;
 use offshoot_agents::conversation::SessionWish;
@@ -83,6 +83,7 @@ fn works_and_resumes(bench: &Bench) {
     assert!(seen.iter().any(|seen| format!("{seen:?}").contains("first done")));
 
     let session = ended.session.expect(&told);
+    age_gemini_sessions(&agent.state);
     let wish = SessionWish::Resume(session.clone());
     let again = agent
         .start(wish, PermissionPolicy::Allow, &["more\n@shell echo three > c.txt\n@say third done"])
@@ -92,6 +93,22 @@ fn works_and_resumes(bench: &Bench) {
     assert!(again.said().contains("third done") && !again.said().contains("first done"), "{told}");
     assert_eq!(again.session.as_deref(), Some(session.as_str()), "{told}");
     assert_eq!(std::fs::read_to_string(repo.path().join("c.txt")).unwrap(), "three\n", "{told}");
+}
+
+/// Gemini 0.61 names a session's file by id and minute, and begins it anew when it loads the session: within the
+/// minute in which it was made that overwrites it. So let it be older.
+fn age_gemini_sessions(state: &Path) {
+    for project in std::fs::read_dir(state.join(".gemini/tmp")).into_iter().flatten().flatten() {
+        for chat in std::fs::read_dir(project.path().join("chats")).into_iter().flatten().flatten() {
+            let name = chat.file_name().into_string().unwrap();
+            let (_, id) = name.rsplit_once('-').unwrap();
+            std::fs::rename(
+                chat.path(),
+                chat.path().with_file_name(format!("session-2026-01-01T00-00-{id}")),
+            )
+            .unwrap();
+        }
+    }
 }
 
 /// A person allows one command and refuses the next.
