@@ -25,6 +25,20 @@ pub enum Protocol {
     Oneshot,
 }
 
+impl Protocol {
+    /// Its name, as definitions spell it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Acp => "acp",
+            Self::ClaudeStreamJson => "claude-stream-json",
+            Self::CodexAppServer => "codex-app-server",
+            Self::Terminal => "terminal",
+            Self::Oneshot => "oneshot",
+        }
+    }
+}
+
 /// An agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,36 @@
 //! The heart: what the daemon decides and does. Everything a client may ask for is a method of [`Engine`].
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | `engine` | the shared state, start, recovery and end; how tasks are found and shown |
+//! | `ledger` | writing to the log, and following it |
+//! | `dispatch` | taking tasks and follow-ups in |
+//! | `admission` | who may start now: pure |
+//! | `run` | the driver of one run, from state to state |
+//! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
+//! | `launch`, `converse` | the agent: started once, and talked with |
+//! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
+//! | `review` | diff and landing |
+//! | `exec` | commands and terminals for a person |
+//! | `cleanup` | discard and prune |
+//! | `project`, `secrets`, `stream`, `clock` | what these stand on |
 
+mod admission;
+mod cleanup;
+mod clock;
+mod converse;
+mod dispatch;
 mod engine;
+mod environments;
+mod exec;
+mod harvest;
+mod launch;
+mod ledger;
+mod project;
+mod review;
+mod run;
+mod secrets;
+mod snapshot;
 mod stream;
 
 pub use engine::{Engine, Options, TaskRef};

@@ -150,7 +150,12 @@ impl Layers {
     }
 
     /// The layers that make up the files of `commit`, made if missing.
-    pub async fn commit(&self, store: &Store, from: &CheckoutPlan, progress: Progress<'_>) -> Result<Stack, LayerError> {
+    pub async fn commit(
+        &self,
+        store: &Store,
+        from: &CheckoutPlan,
+        progress: Progress<'_>,
+    ) -> Result<Stack, LayerError> {
         if let Some(layers) = self.known(&from.commit) {
             return Ok(self.stack(layers));
         }
@@ -207,7 +212,8 @@ impl Layers {
     pub fn by_name(&self, layers: &[String]) -> Option<Stack> {
         let all = layers.iter().all(|id| self.exists(id));
         all.then(|| {
-            let (setup, plain): (Vec<_>, Vec<_>) = layers.iter().cloned().partition(|id| id.starts_with("setup-"));
+            let (setup, plain): (Vec<_>, Vec<_>) =
+                layers.iter().cloned().partition(|id| id.starts_with("setup-"));
             let mut stack = self.stack(plain);
             for id in setup {
                 let dir = self.layout.layers(self.project).join(&id);
@@ -268,7 +274,9 @@ impl Layers {
         let mut known: Vec<_> = fs::read_dir(self.layout.stacks(self.project))
             .ok()?
             .flatten()
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.file_name().into_string().ok()?)))
+            .filter_map(|entry| {
+                Some((entry.metadata().ok()?.modified().ok()?, entry.file_name().into_string().ok()?))
+            })
             .collect();
         known.sort();
         let mut best = None;
@@ -277,7 +285,8 @@ impl Layers {
             let Ok(other) = name.parse::<Oid>() else { continue };
             let Some(layers) = self.known(&other).filter(|l| l.len() < MAX_STACK) else { continue };
             let (store, from, to) = (store.clone(), other.clone(), commit.clone());
-            let Ok(Ok(changed)) = tokio::task::spawn_blocking(move || store.changed_count(&from, &to)).await else {
+            let Ok(Ok(changed)) = tokio::task::spawn_blocking(move || store.changed_count(&from, &to)).await
+            else {
                 continue;
             };
             if changed <= MAX_DELTA && best.as_ref().is_none_or(|(least, _, _)| changed < *least) {
@@ -457,7 +466,11 @@ impl Layers {
         let text = argv.last().cloned().unwrap_or_default();
         let command = Command { id: format!("step-{n}"), argv, env: BTreeMap::new(), seconds: work.seconds };
         let failed = |source| LayerError::Command {
-            what: if id.starts_with("setup-") { format!("setup ({text})") } else { "files of the commit".to_owned() },
+            what: if id.starts_with("setup-") {
+                format!("setup ({text})")
+            } else {
+                "files of the commit".to_owned()
+            },
             log: end_of(&path),
             source,
         };

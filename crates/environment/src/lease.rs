@@ -128,7 +128,9 @@ impl Lease {
                 }
             }
             let file = dir.join("upper").join(path);
-            fs::write(&file, content).and_then(|()| machine.identity.own(&file)).map_err(io_error("write", &file))?;
+            fs::write(&file, content)
+                .and_then(|()| machine.identity.own(&file))
+                .map_err(io_error("write", &file))?;
         }
         Ok(Self { terms, dir, layout: layout.clone() })
     }
@@ -159,7 +161,12 @@ impl Lease {
     }
 
     /// Brings its processes up: sandbox, root file system, listeners. Returns how long that took, too.
-    pub async fn up(&self, machine: &Machine, stack: &Stack, objects: &Path) -> Result<(Sandbox, u64), LeaseError> {
+    pub async fn up(
+        &self,
+        machine: &Machine,
+        stack: &Stack,
+        objects: &Path,
+    ) -> Result<(Sandbox, u64), LeaseError> {
         let began = Instant::now();
         // The kernel refuses a work directory that a killed sandbox left non-empty only when it is in use; but the
         // shim's leavings (socket, control group) are taken away first.
@@ -194,7 +201,9 @@ impl Lease {
     /// Takes up the connection to its sandbox, if that runs.
     pub async fn adopt(&self) -> Result<Option<Sandbox>, ConnectError> {
         match offshoot_sandbox::connect(&self.dir).await {
-            Ok(connection) => Sandbox::new(connection).await.map(Some).map_err(|e| ConnectError::Io(io::Error::other(e))),
+            Ok(connection) => {
+                Sandbox::new(connection).await.map(Some).map_err(|e| ConnectError::Io(io::Error::other(e)))
+            }
             Err(ConnectError::Gone) => Ok(None),
             Err(error) => Err(error),
         }

@@ -10,8 +10,7 @@ use std::{
 
 use offshoot_core::{egress::EgressRule, event::Limits};
 use offshoot_sandbox::{
-    ExecRequest, Exit, Identity, Limits as SandboxLimits, Mount, Network, SandboxSpec, StartError,
-    Stdio,
+    ExecRequest, Exit, Identity, Limits as SandboxLimits, Mount, Network, SandboxSpec, StartError, Stdio,
     system::{SystemOptions, default_mounts},
 };
 
@@ -235,7 +234,12 @@ pub struct Command {
 
 /// Runs a command inside with its output going to host files, and waits for its end. The files' size is bounded by
 /// the sandbox's own limits; whoever reads them bounds what is read.
-pub async fn run_inside(sandbox: &Sandbox, command: Command, stdout: File, stderr: File) -> Result<Exit, CommandError> {
+pub async fn run_inside(
+    sandbox: &Sandbox,
+    command: Command,
+    stdout: File,
+    stderr: File,
+) -> Result<Exit, CommandError> {
     let text = command.argv.iter().rev().find(|a| !a.is_empty()).cloned().unwrap_or_default();
     let text = text.lines().next().unwrap_or_default().chars().take(120).collect::<String>();
     let events = sandbox.events();

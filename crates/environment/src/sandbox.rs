@@ -46,7 +46,8 @@ impl Sandbox {
                 Ok(Event::InitGone) | Err(broadcast::error::RecvError::Closed) => return None,
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => {
-                    let state = self.connection.execs().await.ok()?.into_iter().find(|state| state.id == exec)?;
+                    let state =
+                        self.connection.execs().await.ok()?.into_iter().find(|state| state.id == exec)?;
                     if state.exit.is_some() {
                         return state.exit;
                     }

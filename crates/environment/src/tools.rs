@@ -15,8 +15,7 @@ pub struct Tools {
 }
 
 /// Directories that every environment has.
-const SYSTEM: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const SYSTEM: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Below a home directory: where a version manager puts executables, and what they need to run. Relative to home.
 const MANAGERS: [(&str, &[&str]); 14] = [
@@ -46,7 +45,10 @@ impl Tools {
             } else if let Ok(inside) = entry.strip_prefix(home) {
                 let Some((_, needs)) = MANAGERS.iter().find(|(at, _)| inside.starts_with(at)) else {
                     // ~/bin and its like: the directory alone. Not home itself, and nothing hidden.
-                    let plain = inside.components().next().is_some_and(|c| !c.as_os_str().as_encoded_bytes().starts_with(b"."));
+                    let plain = inside
+                        .components()
+                        .next()
+                        .is_some_and(|c| !c.as_os_str().as_encoded_bytes().starts_with(b"."));
                     if plain && entry.is_dir() {
                         push(&mut tools.directories, entry);
                         push(&mut tools.path, entry);
@@ -59,7 +61,11 @@ impl Tools {
                 push(&mut tools.path, entry);
             } else if !home.starts_with(entry) && entry.is_dir() && !is_shared(entry) {
                 // /opt/node/bin needs /opt/node/lib; a lone directory shows itself.
-                let root = if entry.ends_with("bin") { entry.parent().filter(|p| !is_shared(p) && !home.starts_with(p)) } else { None };
+                let root = if entry.ends_with("bin") {
+                    entry.parent().filter(|p| !is_shared(p) && !home.starts_with(p))
+                } else {
+                    None
+                };
                 push(&mut tools.directories, root.unwrap_or(entry));
                 push(&mut tools.path, entry);
             }
@@ -85,7 +91,9 @@ fn is_shared(dir: &Path) -> bool {
     const SHARED: [&str; 12] =
         ["/", "/home", "/root", "/opt", "/srv", "/var", "/etc", "/tmp", "/run", "/mnt", "/media", "/dev"];
     SHARED.iter().any(|shared| dir == Path::new(shared))
-        || ["/proc", "/sys", "/dev", "/run", "/etc", "/tmp", "/var"].iter().any(|shared| dir.starts_with(shared))
+        || ["/proc", "/sys", "/dev", "/run", "/etc", "/tmp", "/var"]
+            .iter()
+            .any(|shared| dir.starts_with(shared))
 }
 
 fn push(list: &mut Vec<PathBuf>, path: &Path) {
@@ -102,15 +110,28 @@ mod tests {
 
     #[test]
     fn shows_tools_and_nothing_else() {
-        let dir = std::env::current_dir().unwrap().join("../../target-tools-test").join(std::process::id().to_string());
+        let dir = std::env::current_dir()
+            .unwrap()
+            .join("../../target-tools-test")
+            .join(std::process::id().to_string());
         let home = dir.join("home");
         for made in [".cargo/bin", ".rustup/toolchains", ".ssh", "bin", ".config/x/bin", ".pyenv/shims"] {
             fs::create_dir_all(home.join(made)).unwrap();
         }
         let at = |inside: &str| home.join(inside).display().to_string();
-        let path = [&at(".cargo/bin"), &at(".pyenv/shims"), &at("bin"), &at(""), &at(".config/x/bin"), "relative", "/usr/bin", "/tmp", "/"]
-            .map(ToString::to_string)
-            .join(":");
+        let path = [
+            &at(".cargo/bin"),
+            &at(".pyenv/shims"),
+            &at("bin"),
+            &at(""),
+            &at(".config/x/bin"),
+            "relative",
+            "/usr/bin",
+            "/tmp",
+            "/",
+        ]
+        .map(ToString::to_string)
+        .join(":");
         let tools = Tools::find(&path, &home, &[home.clone(), "/".into()]);
         fs::remove_dir_all(dir.parent().unwrap()).unwrap();
         assert_eq!(

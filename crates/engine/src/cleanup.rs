@@ -1,0 +1,191 @@
+//! Taking things away: never work that is not landed unless told to, and never without a recorded reason.
+
+use std::collections::BTreeSet;
+
+use offshoot_core::{
+    api::{DiscardParams, PruneView, Reasoned},
+    event::Event,
+    id::EnvironmentId,
+    lifecycle::{EnvironmentState, RunEnd, TaskState},
+    problem::{Problem, ProblemKind},
+    record::TaskRecord,
+};
+use offshoot_environment::{lease, remove};
+use offshoot_store::TaskFilter;
+
+use crate::{
+    engine::{Engine, TaskRef},
+    ledger::store_problem,
+    project,
+};
+
+impl Engine {
+    /// Throws a task away. Refuses if it holds work that is not landed, unless forced.
+    pub async fn discard(&self, task: &TaskRef, params: DiscardParams) -> Result<PruneView, Problem> {
+        let record = self.find(task)?;
+        if matches!(record.state, TaskState::Landed | TaskState::Discarded) {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "wrong_state",
+                format!("{} is {} already", record.name, record.state.word()),
+            ));
+        }
+        let at_work = record.agent.is_some() && record.state.is_active();
+        if at_work && !params.force {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "still_active",
+                format!("{} is {}", record.name, record.state.word()),
+            )
+            .hint(format!("stop it first with `offshoot stop {}`, or add --force", record.name)));
+        }
+        if at_work {
+            self.stop(task).await?;
+            if let Some(run) = record.run() {
+                self.wait_over(record.id, run.id).await?;
+            }
+        }
+        let record = self.inner.ledger.task(record.id)?;
+        let record = match self.brought_out(record.clone()).await {
+            Ok(record) => record,
+            Err(_) if params.force => record,
+            Err(problem) => return Err(problem),
+        };
+        if record.has_unlanded_work() && !params.force {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "unlanded_work",
+                format!(
+                    "{} holds work that is not landed: {} changed files",
+                    record.name, record.changes.files
+                ),
+            )
+            .hint(format!(
+                "look at it with `offshoot diff {0}`; `offshoot discard {0} --force` throws it away",
+                record.name
+            )));
+        }
+        let reason = params.reason.unwrap_or_else(|| "thrown away by a person".to_owned());
+        let mut events = Vec::new();
+        if record.run().is_some_and(|run| !run.state.is_over()) {
+            events.push(Event::RunEnded { end: RunEnd::Stopped, reason: reason.clone() });
+        }
+        events.push(Event::Discarded { reason: reason.clone() });
+        self.inner.ledger.append(record.id, record.run().map(|r| r.id), events)?;
+        let mut view = PruneView::default();
+        if let Some(environment) =
+            record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
+        {
+            view.freed_bytes += self.inner.environments.disk(environment.id).unwrap_or_default();
+            self.remove_environment(&record, &reason).await?;
+            view.removed
+                .push(Reasoned { what: format!("environment of {}", record.name), reason: reason.clone() });
+        }
+        if record.head.is_some() {
+            self.drop_branch(&record).await;
+            view.removed.push(Reasoned { what: format!("branch {}", record.branch), reason: reason.clone() });
+        }
+        self.inner.secrets.forget(record.id);
+        self.inner.wake.notify_one();
+        Ok(view)
+    }
+
+    /// Takes away what nobody needs: layers of no environment, directories of no task, environments of finished tasks
+    /// that changed nothing.
+    pub async fn prune(&self) -> Result<PruneView, Problem> {
+        let mut view = PruneView::default();
+        let filter = TaskFilter { project: None, include_done: true };
+        let tasks = self.inner.ledger.store().tasks(&filter, usize::MAX).map_err(|e| store_problem(&e))?;
+        for task in &tasks {
+            self.prune_task(task, &mut view).await?;
+        }
+        let tasks = self.inner.ledger.store().tasks(&filter, usize::MAX).map_err(|e| store_problem(&e))?;
+        self.prune_unknown(&tasks, &mut view).await;
+        self.prune_layers(&tasks, &mut view).await;
+        let layout = self.inner.layout.clone();
+        let emptied = tokio::task::spawn_blocking(move || remove::empty_trash(&layout)).await;
+        if let Ok(Err(error)) = emptied {
+            view.kept.push(Reasoned { what: "trash".to_owned(), reason: error.to_string() });
+        }
+        Ok(view)
+    }
+
+    async fn prune_task(&self, task: &TaskRecord, view: &mut PruneView) -> Result<(), Problem> {
+        let Some(environment) = task.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
+        else {
+            return Ok(());
+        };
+        let what = format!("environment of {}", task.name);
+        let kept = |reason: &str| Reasoned { what: what.clone(), reason: reason.to_owned() };
+        if task.state.is_active() {
+            view.kept.push(kept(&format!("the task is {}", task.state.word())));
+            return Ok(());
+        }
+        let task = self.brought_out(task.clone()).await?;
+        if task.has_unlanded_work() {
+            view.kept.push(kept("it holds work that is not landed"));
+            return Ok(());
+        }
+        let reason = match task.state {
+            TaskState::Landed => "the task is landed",
+            TaskState::Discarded => "the task was thrown away",
+            _ if task.head.is_some() => "its run is over and changed nothing",
+            _ => {
+                view.kept.push(kept("what it holds was never brought out"));
+                return Ok(());
+            }
+        };
+        view.freed_bytes += self.inner.environments.disk(environment.id).unwrap_or_default();
+        self.remove_environment(&task, reason).await?;
+        view.removed.push(Reasoned { what, reason: reason.to_owned() });
+        Ok(())
+    }
+
+    async fn prune_unknown(&self, tasks: &[TaskRecord], view: &mut PruneView) {
+        let Ok(entries) = std::fs::read_dir(self.inner.layout.environments()) else { return };
+        for entry in entries.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<EnvironmentId>().ok()) else {
+                continue;
+            };
+            let known = tasks.iter().any(|t| t.environment.as_ref().is_some_and(|e| e.id == id));
+            // Nothing is brought up in a directory before the log knows it, so no work can be in it.
+            if known || entry.path().join("journal").exists() {
+                continue;
+            }
+            let what = format!("directory of environment {id}");
+            match lease::discard_dir(&self.inner.layout, id) {
+                Ok(()) => view.removed.push(Reasoned { what, reason: "no task knows it".to_owned() }),
+                Err(error) => view.kept.push(Reasoned { what, reason: error.to_string() }),
+            }
+        }
+    }
+
+    async fn prune_layers(&self, tasks: &[TaskRecord], view: &mut PruneView) {
+        let mut used = BTreeSet::new();
+        for task in tasks {
+            let Some(environment) =
+                task.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
+            else {
+                continue;
+            };
+            if let Ok(lease) = lease::Lease::open(&self.inner.layout, environment.id) {
+                used.extend(lease.terms().layers.iter().cloned());
+            }
+        }
+        let Ok(projects) = self.inner.ledger.store().projects() else { return };
+        for known in projects {
+            let Ok(repository) = project::discover(std::path::Path::new(&known.root)) else { continue };
+            let Ok(project) = self.inner.projects.open(known.id, &repository) else { continue };
+            match project.layers.prune(&|id| used.contains(id)).await {
+                Ok(gone) => view.removed.extend(gone.into_iter().map(|id| Reasoned {
+                    what: format!("layer {id}"),
+                    reason: "no environment stands on it".to_owned(),
+                })),
+                Err(error) => view.kept.push(Reasoned {
+                    what: format!("layers of {}", known.root),
+                    reason: offshoot_core::problem::chain(&error),
+                }),
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Taking a task or a follow-up in: everything that can be wrong is said before anything is recorded.
+
+use std::path::PathBuf;
+
+use offshoot_core::{
+    api::{FollowUpParams, TaskParams, TaskView, Variable},
+    config::{self, ProjectConfig},
+    event::{Event, RunQueued, TaskCreated},
+    id::{RunId, TaskId},
+    name::TaskName,
+    problem::{Problem, ProblemKind},
+    record::TaskRecord,
+};
+use offshoot_git::{
+    oid::Oid,
+    repository::{Repository, ResolveError},
+};
+
+use crate::{
+    clock,
+    engine::{Engine, TaskRef},
+    project,
+};
+
+/// Longest prompt, in bytes: what an agent is started with must fit in one argument (128 KiB) for those that take
+/// it there.
+const MAX_PROMPT: usize = 120 * 1024;
+/// Names tried for a task whose name is made from its prompt.
+const MAX_NUMBER: u32 = 1000;
+
+impl Engine {
+    /// A new task with its first run.
+    pub async fn create_task(&self, params: TaskParams) -> Result<TaskView, Problem> {
+        let engine = self.clone();
+        let id = tokio::task::spawn_blocking(move || engine.take_in(&params))
+            .await
+            .map_err(|e| Problem::internal("taking the task in was interrupted", &e))??;
+        self.inner.wake.notify_one();
+        self.view(id).await
+    }
+
+    /// Another run of a task.
+    pub async fn follow_up(&self, task: &TaskRef, params: FollowUpParams) -> Result<TaskView, Problem> {
+        let record = self.find(task)?;
+        if record.agent.is_none() {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "by_hand",
+                format!("{} has no agent", record.name),
+            )
+            .hint(format!("use `offshoot shell {}`, or start a task with `offshoot run`", record.name)));
+        }
+        if record.state.is_active() {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "still_active",
+                format!(
+                    "{} is {}; it takes a follow-up when its run is over",
+                    record.name,
+                    record.state.word()
+                ),
+            )
+            .hint(format!("wait for it, or stop it with `offshoot stop {}`", record.name)));
+        }
+        check_prompt(&params.prompt)?;
+        let Some(last) = record.run() else {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "wrong_state",
+                "the task has no run to follow up",
+            ));
+        };
+        let queued = RunQueued {
+            number: last.number + 1,
+            prompt: params.prompt,
+            model: params.model.or_else(|| last.model.clone()),
+            check: params.check.or_else(|| last.check.clone()),
+            pass_env: if params.env.is_empty() { last.pass_env.clone() } else { names(&params.env) },
+            permission: last.permission,
+            egress: last.egress.clone(),
+            limits: last.limits,
+        };
+        if !params.env.is_empty() {
+            self.inner.secrets.put(record.id, params.env);
+        }
+        self.inner.secrets.put_path(record.id, params.search_path);
+        self.inner.ledger.append(record.id, Some(RunId(clock::id())), vec![Event::RunQueued(queued)])?;
+        self.inner.wake.notify_one();
+        self.view(record.id).await
+    }
+
+    fn take_in(&self, params: &TaskParams) -> Result<TaskId, Problem> {
+        if !params.by_hand {
+            check_prompt(&params.prompt)?;
+        }
+        let repository = project::discover(&PathBuf::from(&params.path))?;
+        let config = project::config(repository.root())?;
+        let user = self.user_config()?;
+        let agent = if params.by_hand { None } else { Some(self.choose_agent(params, &config)?) };
+        let (base, target) = base(&repository, params.from.as_deref())?;
+        let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
+        project.objects.export(&repository, &base).map_err(|e| {
+            Problem::new(ProblemKind::Unavailable, "repository_unusable", offshoot_core::problem::chain(&e))
+        })?;
+
+        let mut egress = config.egress.allow.clone();
+        egress.extend(user.egress.allow.iter().cloned());
+        if let Some(definition) = agent.as_deref().and_then(|a| self.inner.catalog.get(a)) {
+            egress.extend(definition.egress.iter().filter_map(|rule| rule.parse().ok()));
+        }
+        egress.extend(params.allow.iter().cloned());
+        let mut seen = std::collections::BTreeSet::new();
+        egress.retain(|rule| seen.insert(rule.clone()));
+
+        let queued = RunQueued {
+            number: 1,
+            prompt: params.prompt.clone(),
+            model: params.model.clone().or(config.agent.model.clone()).or(user.agent.model.clone()),
+            check: params.check.clone().or(config.check.command.clone()),
+            pass_env: names(&params.env),
+            permission: params
+                .permission
+                .or(config.agent.permission)
+                .or(user.agent.permission)
+                .unwrap_or_default(),
+            egress,
+            limits: config::limits(&config.limits, &user.limits),
+        };
+        let notices = notices(&repository, &base, params, &config);
+        let task = TaskId(clock::id());
+        self.inner.secrets.put(task, params.env.clone());
+        self.inner.secrets.put_path(task, params.search_path.clone());
+        self.inner.secrets.put_instructions(task, params.instructions.clone());
+        let created = |name: TaskName| TaskCreated {
+            branch: name.branch(),
+            name,
+            project: project.id,
+            root: repository.root().to_string_lossy().into_owned(),
+            base: base.to_string(),
+            target: target.clone(),
+            agent: agent.clone(),
+            notices: notices.clone(),
+        };
+        let append = |name: TaskName| {
+            let events = vec![Event::TaskCreated(created(name)), Event::RunQueued(queued.clone())];
+            self.inner.ledger.append(task, Some(RunId(clock::id())), events)
+        };
+        match &params.name {
+            Some(name) => {
+                let name: TaskName = name.parse().map_err(|e: offshoot_core::name::NameError| {
+                    Problem::new(ProblemKind::Invalid, "bad_name", e.to_string())
+                })?;
+                if repository.branch_commit(&name.branch()).is_ok_and(|commit| commit.is_some()) {
+                    return Err(branch_exists(&name));
+                }
+                append(name)?;
+            }
+            None => {
+                let stem = TaskName::from_prompt(if params.by_hand { "environment" } else { &params.prompt });
+                let mut names =
+                    std::iter::once(stem.clone()).chain((2..MAX_NUMBER).map(|n| stem.numbered(n)));
+                loop {
+                    let Some(name) = names.next() else { return Err(branch_exists(&stem)) };
+                    if repository.branch_commit(&name.branch()).is_ok_and(|commit| commit.is_some()) {
+                        continue;
+                    }
+                    match append(name) {
+                        Err(problem) if problem.code == "name_taken" => {}
+                        result => break result?,
+                    }
+                }
+            }
+        }
+        Ok(task)
+    }
+
+    fn choose_agent(&self, params: &TaskParams, config: &ProjectConfig) -> Result<String, Problem> {
+        let user = self.user_config()?;
+        let path = params.search_path.clone().or_else(|| std::env::var("PATH").ok()).unwrap_or_default();
+        let installed =
+            |name: &str| self.inner.catalog.get(name).is_some_and(|d| self.located(d, &path).is_ok());
+        let named = params.agent.clone().or(config.agent.default.clone()).or(user.agent.default.clone());
+        let Some(name) = named else {
+            let found = self.inner.catalog.iter().map(|d| d.name.clone()).find(|name| installed(name));
+            return found.ok_or_else(|| {
+                Problem::new(
+                    ProblemKind::Unavailable,
+                    "no_agent",
+                    "no coding agent is installed on your PATH",
+                )
+                .hint("`offshoot agents` lists those that work and how to install them")
+            });
+        };
+        let Some(definition) = self.inner.catalog.get(&name) else {
+            let known = self.inner.catalog.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Problem::new(
+                ProblemKind::NotFound,
+                "unknown_agent",
+                format!("there is no agent named {name:?}"),
+            )
+            .hint(format!("known are {known}; more can be defined in your config.toml")));
+        };
+        if !installed(&name) {
+            return Err(Problem::new(
+                ProblemKind::Unavailable,
+                "agent_not_installed",
+                format!("{} is not on your PATH", definition.title),
+            )
+            .hint(format!("install it with: {}", definition.install)));
+        }
+        Ok(name)
+    }
+}
+
+fn check_prompt(prompt: &str) -> Result<(), Problem> {
+    if prompt.trim().is_empty() {
+        return Err(Problem::new(ProblemKind::Invalid, "empty_prompt", "the prompt is empty")
+            .hint("say what is to be done, as in: offshoot run \"add a date filter\""));
+    }
+    if prompt.len() > MAX_PROMPT {
+        return Err(Problem::new(
+            ProblemKind::Invalid,
+            "prompt_too_long",
+            format!(
+                "the prompt has {} bytes; at most {MAX_PROMPT} can be handed to every agent",
+                prompt.len()
+            ),
+        )
+        .hint("put the long part into a file of the repository and name it in the prompt"));
+    }
+    Ok(())
+}
+
+fn names(env: &[Variable]) -> Vec<String> {
+    env.iter().map(|v| v.name.clone()).collect()
+}
+
+fn branch_exists(name: &TaskName) -> Problem {
+    Problem::new(
+        ProblemKind::Conflict,
+        "branch_exists",
+        format!("your repository has a branch {} already", name.branch()),
+    )
+    .hint("choose another name with --name, or delete that branch")
+}
+
+/// The commit to start from and the branch a landing goes to.
+fn base(repository: &Repository, from: Option<&str>) -> Result<(Oid, Option<String>), Problem> {
+    let head = repository.head();
+    let unusable = |e: &dyn std::error::Error| {
+        Problem::new(ProblemKind::Unavailable, "repository_unusable", offshoot_core::problem::chain(e))
+    };
+    if repository.is_partial().map_err(|e| unusable(&e))? {
+        return Err(Problem::new(
+            ProblemKind::Unavailable,
+            "partial_clone",
+            "this is a partial clone: files may be missing that an environment needs",
+        )
+        .hint("fetch everything with `git fetch --refetch --no-filter`"));
+    }
+    let head = head.map_err(|e| unusable(&e))?;
+    match from {
+        None => {
+            let commit = head.commit.ok_or_else(|| {
+                Problem::new(ProblemKind::Conflict, "no_commit", "this repository has no commit yet")
+                    .hint("a task starts from a commit: make a first one")
+            })?;
+            Ok((commit, head.branch))
+        }
+        Some(rev) => {
+            let commit = repository.resolve(rev).map_err(|error| match error {
+                ResolveError::UnknownRevision { rev, near } => {
+                    let problem = Problem::new(
+                        ProblemKind::NotFound,
+                        "unknown_base",
+                        format!("there is no branch, tag or commit {rev:?}"),
+                    );
+                    if near.is_empty() {
+                        problem
+                    } else {
+                        problem.hint(format!("did you mean {}?", near.join(" or ")))
+                    }
+                }
+                error => unusable(&error),
+            })?;
+            let is_branch = repository.branch_commit(rev).is_ok_and(|commit| commit.is_some());
+            Ok((commit, if is_branch { Some(rev.to_owned()) } else { head.branch }))
+        }
+    }
+}
+
+/// What the person should know about what the task starts from.
+fn notices(repository: &Repository, base: &Oid, params: &TaskParams, config: &ProjectConfig) -> Vec<String> {
+    let mut notices = Vec::new();
+    if let Ok(dirty) = repository.dirty()
+        && !dirty.is_clean()
+    {
+        notices.push(format!(
+            "your checkout has uncommitted changes ({} staged, {} modified, {} untracked); they are not part of this task",
+            dirty.staged, dirty.modified, dirty.untracked
+        ));
+    }
+    let extras = repository.extras(base).ok();
+    if extras.as_ref().is_some_and(|e| !e.submodules.is_empty()) {
+        notices.push("submodules are not checked out inside the environment".to_owned());
+    }
+    if extras.is_some_and(|e| e.lfs) {
+        notices.push("files kept by git-lfs are pointers inside the environment".to_owned());
+    }
+    if repository.is_shallow() {
+        notices.push("your clone is shallow; the agent sees the same shortened history".to_owned());
+    }
+    if let Some(rule) = params.allow.iter().find(|r| matches!(r, offshoot_core::egress::EgressRule::Host(_)))
+    {
+        notices.push(format!("{rule}: the agent can reach that port of your machine"));
+    }
+    if config.setup.commands.is_empty() && !config.setup.key.is_empty() {
+        notices.push("[setup] names key files but no commands".to_owned());
+    }
+    notices
+}
+
+impl TaskRef {
+    /// Whether a record is meant.
+    pub fn means(&self, record: &TaskRecord) -> bool {
+        record.name.as_str() == self.task || record.id.to_string().starts_with(&self.task)
+    }
+}

@@ -1,0 +1,512 @@
+//! The environments that exist: their sandboxes' connections, their proxies, when something last happened in them.
+//!
+//! `ready` is the only way to a sandbox: it makes, adopts, thaws or brings up again whatever is needed first.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use offshoot_core::{
+    event::{EnvironmentCreating, Event},
+    id::{EnvironmentId, TaskId},
+    lifecycle::{EnvironmentState, TaskState},
+    problem::{Problem, ProblemKind, chain},
+    record::TaskRecord,
+};
+use offshoot_environment::{
+    layers::{CheckoutPlan, LayerError, Setup, SetupRoom, Stack},
+    lease::{self, Lease, LeaseError, Terms},
+    sandbox::Sandbox,
+    tools::Tools,
+};
+use offshoot_gateway::{Egress, EgressPolicy};
+use offshoot_git::oid::Oid;
+use offshoot_sandbox::{Event as SandboxEvent, Stats};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{clock, engine::Engine, project};
+
+/// After how long without activity processes are frozen, if nobody says otherwise.
+const SUSPEND_AFTER: Duration = Duration::from_secs(30 * 60);
+/// How often the house is looked after. Costs a look at a table.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How long a sandbox may take to say what it uses.
+const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// An environment with processes.
+#[derive(Clone)]
+pub struct Live {
+    /// Its lease.
+    pub lease: Lease,
+    /// Its sandbox.
+    pub sandbox: Sandbox,
+    /// Its proxy; served for as long as this is held.
+    pub egress: Arc<Egress>,
+}
+
+/// The environments with processes, by id.
+#[derive(Default)]
+pub struct Environments {
+    live: Mutex<HashMap<EnvironmentId, Live>>,
+    touched: Mutex<HashMap<EnvironmentId, Instant>>,
+    disk: Mutex<HashMap<EnvironmentId, u64>>,
+    /// What an environment's files were like when they were last brought out.
+    harvested: Mutex<HashMap<EnvironmentId, u64>>,
+    /// One at a time per environment may change what state it is in.
+    gates: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Environments {
+    /// The environment, if it has processes.
+    pub fn live(&self, id: EnvironmentId) -> Option<Live> {
+        lock(&self.live).get(&id).cloned()
+    }
+
+    /// Notes that something happened in it.
+    pub fn touch(&self, id: EnvironmentId) {
+        lock(&self.touched).insert(id, Instant::now());
+    }
+
+    /// Notes how much disk what it wrote takes.
+    pub fn measured(&self, id: EnvironmentId, bytes: u64) {
+        lock(&self.disk).insert(id, bytes);
+    }
+
+    /// Disk that what it wrote takes, as last measured.
+    pub fn disk(&self, id: EnvironmentId) -> Option<u64> {
+        lock(&self.disk).get(&id).copied()
+    }
+
+    /// Notes that everything written up to this signature was brought out.
+    pub fn harvested(&self, id: EnvironmentId, signature: u64) {
+        lock(&self.harvested).insert(id, signature);
+    }
+
+    /// Whether nothing was written since the last time it was brought out.
+    pub fn is_harvested(&self, id: EnvironmentId, signature: u64) -> bool {
+        lock(&self.harvested).get(&id) == Some(&signature)
+    }
+
+    /// What it uses now.
+    pub async fn usage(&self, id: EnvironmentId) -> Option<Stats> {
+        let live = self.live(id)?;
+        tokio::time::timeout(USAGE_TIMEOUT, live.sandbox.stats()).await.ok()?.ok()
+    }
+
+    fn gate(&self, task: TaskId) -> Arc<tokio::sync::Mutex<()>> {
+        lock(&self.gates).entry(task).or_default().clone()
+    }
+
+    fn forget(&self, id: EnvironmentId) -> Option<Live> {
+        lock(&self.touched).remove(&id);
+        lock(&self.disk).remove(&id);
+        lock(&self.harvested).remove(&id);
+        lock(&self.live).remove(&id)
+    }
+}
+
+impl Engine {
+    /// The task's environment with processes: made, adopted, thawed or brought up again as need be.
+    pub(crate) async fn ready(&self, task: TaskId) -> Result<Live, Problem> {
+        let gate = self.inner.environments.gate(task);
+        let _gate = gate.lock().await;
+        let record = self.inner.ledger.task(task)?;
+        let run = record.run().map(|r| r.id);
+        let environment = record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed);
+        let id = match environment {
+            None => self.make(&record).await?,
+            Some(environment) => environment.id,
+        };
+        self.inner.environments.touch(id);
+        let state = environment.map_or(EnvironmentState::Creating, |e| e.state);
+        if let Some(live) = self.inner.environments.live(id) {
+            if state == EnvironmentState::Suspended {
+                live.sandbox
+                    .thaw()
+                    .await
+                    .map_err(|e| Problem::internal("could not resume the environment", &e))?;
+                self.inner.ledger.append(task, run, vec![Event::EnvironmentResumed { environment: id }])?;
+            }
+            return Ok(live);
+        }
+        self.bring_up(&record, id).await
+    }
+
+    /// Decides what a new environment is made of, records it, and makes its directory.
+    async fn make(&self, record: &TaskRecord) -> Result<EnvironmentId, Problem> {
+        let inner = &self.inner;
+        let repository = project::repository_of(&record.root)?;
+        let project = inner.projects.open(record.project, &repository)?;
+        let run = record
+            .run()
+            .ok_or_else(|| Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"))?;
+        let start = record.head.as_ref().unwrap_or(&record.base);
+        let commit: Oid = start.parse().map_err(|e| Problem::internal("the task's commit is not one", &e))?;
+        let config = project::config(std::path::Path::new(&record.root))?;
+        let user = self.user_config()?;
+        let named: Vec<_> = user.tools.directories.iter().map(PathBuf::from).collect();
+        let path = inner.secrets.path(record.id);
+        let tools = Tools::find(&path, &inner.machine.home, &named);
+        let mut tools = tools;
+        let mut binds = Vec::new();
+        if let Some(definition) = record.agent.as_deref().and_then(|a| inner.catalog.get(a))
+            && let Ok(located) = self.located(definition, &path)
+        {
+            binds = located.binds;
+            for dir in located
+                .path_dirs
+                .into_iter()
+                .rev()
+                .filter(|dir| !tools.path.contains(dir))
+                .collect::<Vec<_>>()
+            {
+                tools.path.insert(0, dir);
+            }
+        }
+        let plan = CheckoutPlan {
+            commit,
+            workspace: PathBuf::from(&record.root),
+            branch: record.target.clone(),
+            person: project::person(&repository),
+        };
+        let setup = Setup {
+            commands: config.setup.commands.clone(),
+            key: config.setup.key.clone(),
+            egress: run.egress.clone(),
+        };
+        let env = config.environment.env.clone();
+        let room = SetupRoom { tools: &tools, env: &env, limits: run.limits };
+        let told = |step: &str| {
+            let event = Event::Preparing { step: step.to_owned() };
+            if let Err(problem) = inner.ledger.append(record.id, Some(run.id), vec![event]) {
+                tracing::warn!(%problem, "could not record progress");
+            }
+        };
+        let stack = project
+            .layers
+            .with_setup(&project.objects, &plan, &setup, &room, &told)
+            .await
+            .map_err(layer_problem)?;
+        let id = EnvironmentId(clock::id());
+        inner.ledger.append(
+            record.id,
+            Some(run.id),
+            vec![Event::EnvironmentCreating(EnvironmentCreating {
+                environment: id,
+                base: plan.commit.to_string(),
+                setup: stack.setup.clone(),
+            })],
+        )?;
+        let terms = Terms {
+            environment: id,
+            project: record.project,
+            hostname: record.name.to_string(),
+            workspace: plan.workspace.clone(),
+            base: plan.commit.to_string(),
+            branch: record.branch.clone(),
+            layers: stack.layers.clone(),
+            tools,
+            binds,
+            env,
+            egress: run.egress.clone(),
+            limits: run.limits,
+        };
+        Lease::create(&inner.layout, &inner.machine, terms).map_err(lease_problem)?;
+        Ok(id)
+    }
+
+    /// Starts an environment's sandbox over what is on disk.
+    async fn bring_up(&self, record: &TaskRecord, id: EnvironmentId) -> Result<Live, Problem> {
+        let inner = &self.inner;
+        let run = record.run().map(|r| r.id);
+        let lease = Lease::open(&inner.layout, id).map_err(lease_problem)?;
+        let repository = project::repository_of(&record.root)?;
+        let project = inner.projects.open(record.project, &repository)?;
+        let stack: Stack = project
+            .layers
+            .by_name(&lease.terms().layers)
+            .ok_or_else(|| lease_problem(LeaseError::Layers(id)))?;
+        let (sandbox, took_us) =
+            lease.up(&inner.machine, &stack, &project.objects.objects_dir()).await.map_err(lease_problem)?;
+        let stats = sandbox.stats().await.unwrap_or_default();
+        let soft_limits = ["memory", "processes", "cpu"]
+            .iter()
+            .filter(|limit| !stats.hard.iter().any(|hard| hard == *limit))
+            .filter(|limit| **limit != "cpu" || lease.terms().limits.cpu_percent.is_some())
+            .map(|limit| (*limit).to_owned())
+            .collect();
+        let live = self.take_up(record.id, lease, sandbox).await?;
+        inner.ledger.append(
+            record.id,
+            run,
+            vec![Event::EnvironmentUp { environment: id, tier: "T1".to_owned(), soft_limits, took_us }],
+        )?;
+        Ok(live)
+    }
+
+    /// Makes a running sandbox one of the live ones: its proxy served, its end noticed.
+    async fn take_up(&self, task: TaskId, lease: Lease, sandbox: Sandbox) -> Result<Live, Problem> {
+        let listeners = sandbox
+            .listeners()
+            .await
+            .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
+        let egress = Egress::serve(
+            listeners.into_iter().map(gateway_listener).collect(),
+            EgressPolicy { rules: lease.terms().egress.clone() },
+        )
+        .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
+        let id = lease.terms().environment;
+        let mut events = sandbox.events();
+        let live = Live { lease, sandbox, egress: Arc::new(egress) };
+        lock(&self.inner.environments.live).insert(id, live.clone());
+        self.inner.environments.touch(id);
+        let engine = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let event = match events.recv().await {
+                    Ok(event) => event,
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => break,
+                };
+                match event {
+                    SandboxEvent::InitGone => break,
+                    SandboxEvent::LimitExceeded { what } => engine.limit_exceeded(task, &what),
+                    SandboxEvent::Output { .. } | SandboxEvent::Exited { .. } => {}
+                }
+            }
+            engine.lost(task, id, "its sandbox ended (killed, or out of memory)");
+        });
+        Ok(live)
+    }
+
+    fn limit_exceeded(&self, task: TaskId, what: &str) {
+        let Ok(record) = self.inner.ledger.task(task) else { return };
+        let run = record.run().map(|r| r.id);
+        let event = match record.state {
+            TaskState::Running | TaskState::Idle | TaskState::NeedsAttention => {
+                Event::AttentionNeeded { reason: format!("a limit was met: {what}") }
+            }
+            _ => Event::Preparing { step: format!("a limit was met: {what}") },
+        };
+        if let Err(problem) = self.inner.ledger.append(task, run, vec![event]) {
+            tracing::warn!(%problem, "could not record a limit");
+        }
+    }
+
+    /// Notes that an environment has no processes any more, unless that was meant.
+    fn lost(&self, task: TaskId, id: EnvironmentId, reason: &str) {
+        if self.inner.environments.forget(id).is_none() {
+            return;
+        }
+        let Ok(record) = self.inner.ledger.task(task) else { return };
+        if record.environment.is_some_and(|e| e.id == id && e.state.has_processes()) {
+            let event = Event::EnvironmentLost { environment: id, reason: reason.to_owned() };
+            if let Err(problem) =
+                self.inner.ledger.append(task, record.runs.last().map(|r| r.id), vec![event])
+            {
+                tracing::warn!(%problem, "could not record a lost environment");
+            }
+        }
+    }
+
+    /// After a start: takes up the environment's sandbox if it runs, else records that it does not.
+    pub(crate) async fn adopt(&self, task: &TaskRecord) -> Result<(), Problem> {
+        let Some(environment) = &task.environment else { return Ok(()) };
+        let run = task.run().map(|r| r.id);
+        match environment.state {
+            EnvironmentState::Removed => {
+                // Recorded, but perhaps not done.
+                let removed = match Lease::open(&self.inner.layout, environment.id) {
+                    Ok(lease) => lease.remove(None).await,
+                    Err(_) => Ok(()),
+                };
+                if let Err(error) = removed {
+                    tracing::warn!(error = %chain(&error), "could not finish a removal");
+                }
+                Ok(())
+            }
+            EnvironmentState::Down => Ok(()),
+            EnvironmentState::Creating | EnvironmentState::Up | EnvironmentState::Suspended => {
+                let lease = Lease::open(&self.inner.layout, environment.id);
+                let connection = match &lease {
+                    Ok(lease) => lease.adopt().await.unwrap_or_else(|error| {
+                        tracing::warn!(error = %chain(&error), "could not adopt a sandbox");
+                        None
+                    }),
+                    Err(_) => None,
+                };
+                match (lease, connection) {
+                    (Ok(lease), Some(connection)) => {
+                        self.take_up(task.id, lease, connection).await?;
+                        if environment.state == EnvironmentState::Creating {
+                            let up = Event::EnvironmentUp {
+                                environment: environment.id,
+                                tier: "T1".to_owned(),
+                                soft_limits: Vec::new(),
+                                took_us: 0,
+                            };
+                            self.inner.ledger.append(task.id, run, vec![up])?;
+                        }
+                    }
+                    (Ok(lease), None) => {
+                        if let Err(error) = lease.down(None).await {
+                            tracing::warn!(error = %chain(&error), "could not clean up after a lost sandbox");
+                        }
+                        let reason = "its sandbox did not run any more when the daemon started".to_owned();
+                        let event = Event::EnvironmentLost { environment: environment.id, reason };
+                        self.inner.ledger.append(task.id, run, vec![event])?;
+                    }
+                    (Err(_), _) => {
+                        // Never became whole: nothing was ever written in it.
+                        let reason = "it was never made whole".to_owned();
+                        let event = Event::EnvironmentRemoved { environment: environment.id, reason };
+                        self.inner.ledger.append(task.id, run, vec![event])?;
+                        lease::discard_dir(&self.inner.layout, environment.id)
+                            .map_err(|e| Problem::internal("could not delete a half-made environment", &e))?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// After a start: directories of environments that the log does not know were begun and never recorded as made.
+    pub(crate) async fn sweep_unknown(&self, tasks: &[TaskRecord]) {
+        let Ok(entries) = std::fs::read_dir(self.inner.layout.environments()) else { return };
+        for entry in entries.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(|n| n.parse::<EnvironmentId>().ok()) else {
+                continue;
+            };
+            if tasks.iter().any(|task| task.environment.as_ref().is_some_and(|e| e.id == id)) {
+                continue;
+            }
+            tracing::warn!(environment = %id, "not in the log: kept for `offshoot prune`");
+        }
+    }
+
+    /// Takes a task's environment away for good. The caller made sure that no work is lost.
+    pub(crate) async fn remove_environment(&self, record: &TaskRecord, reason: &str) -> Result<(), Problem> {
+        let gate = self.inner.environments.gate(record.id);
+        let _gate = gate.lock().await;
+        let Some(environment) = record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
+        else {
+            return Ok(());
+        };
+        let event = Event::EnvironmentRemoved { environment: environment.id, reason: reason.to_owned() };
+        self.inner.ledger.append(record.id, record.run().map(|r| r.id), vec![event])?;
+        let live = self.inner.environments.forget(environment.id);
+        if let Ok(lease) = Lease::open(&self.inner.layout, environment.id) {
+            lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?;
+        }
+        Ok(())
+    }
+
+    /// Freezes what nobody uses, for as long as the engine lives.
+    pub(crate) async fn keep_house(&self) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            if lock(&self.inner.environments.live).is_empty() {
+                continue;
+            }
+            if let Err(problem) = self.suspend_idle().await {
+                tracing::warn!(%problem, "could not suspend");
+            }
+        }
+    }
+
+    async fn suspend_idle(&self) -> Result<(), Problem> {
+        let after = self.user_config()?.machine.suspend_after.map_or(SUSPEND_AFTER, |span| span.0);
+        let idle: Vec<_> = {
+            let touched = lock(&self.inner.environments.touched);
+            touched.iter().filter(|(_, at)| at.elapsed() >= after).map(|(id, _)| *id).collect()
+        };
+        if idle.is_empty() {
+            return Ok(());
+        }
+        let filter = offshoot_store::TaskFilter { project: None, include_done: false };
+        let tasks = self
+            .inner
+            .ledger
+            .store()
+            .tasks(&filter, usize::MAX)
+            .map_err(|e| crate::ledger::store_problem(&e))?;
+        for task in tasks {
+            let Some(environment) = task.environment.as_ref().filter(|e| idle.contains(&e.id)) else {
+                continue;
+            };
+            let at_work = matches!(task.state, TaskState::Running | TaskState::Queued);
+            if at_work || environment.state != EnvironmentState::Up {
+                continue;
+            }
+            let gate = self.inner.environments.gate(task.id);
+            let _gate = gate.lock().await;
+            let Some(live) = self.inner.environments.live(environment.id) else { continue };
+            let event = Event::EnvironmentSuspended { environment: environment.id };
+            self.inner.ledger.append(task.id, task.run().map(|r| r.id), vec![event])?;
+            if let Err(error) = live.sandbox.freeze().await {
+                tracing::warn!(error = %chain(&error), environment = %environment.id, "could not freeze");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gateway_listener(listener: offshoot_sandbox::Listener) -> offshoot_gateway::Listener {
+    use offshoot_sandbox::ListenerKind as Inside;
+    let kind = match listener.kind {
+        Inside::Proxy => offshoot_gateway::ListenerKind::Proxy,
+        Inside::Transparent { .. } | Inside::Port { .. } => offshoot_gateway::ListenerKind::Transparent,
+    };
+    offshoot_gateway::Listener { kind, socket: std::net::TcpListener::from(listener.fd) }
+}
+
+fn layer_problem(error: LayerError) -> Problem {
+    match &error {
+        LayerError::Command { what, log, .. } => Problem::new(
+            ProblemKind::Failed,
+            "setup_failed",
+            format!("the {what} could not be made: {}", chain(&error)),
+        )
+        .hint("run the command yourself to see more, or change [setup] in offshoot.toml")
+        .detail(log.clone()),
+        LayerError::Start(start) => start_problem(start),
+        LayerError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => disk_full(),
+        error => Problem::internal("the files of the commit could not be prepared", error),
+    }
+}
+
+pub(crate) fn lease_problem(error: LeaseError) -> Problem {
+    match &error {
+        LeaseError::Start(start) => start_problem(start),
+        LeaseError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => disk_full(),
+        error => Problem::internal("the environment could not be made", error),
+    }
+}
+
+fn disk_full() -> Problem {
+    Problem::new(ProblemKind::Unavailable, "disk_full", "the disk is full")
+        .hint("free some space, for instance with `offshoot prune`")
+}
+
+fn start_problem(error: &offshoot_sandbox::StartError) -> Problem {
+    Problem::new(
+        ProblemKind::Unavailable,
+        "no_isolation",
+        format!("this machine did not let the sandbox start: {}", chain(error)),
+    )
+    .hint("`offshoot doctor` says what is missing and how to mend it")
+}
+
+/// Variables as a map.
+pub(crate) fn variables(env: Vec<offshoot_core::api::Variable>) -> BTreeMap<String, String> {
+    env.into_iter().map(|v| (v.name, v.value)).collect()
+}

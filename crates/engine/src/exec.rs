@@ -1,0 +1,225 @@
+//! Commands in an environment for a person: shells, checks by eye, the agent's own terminal.
+
+use std::time::Duration;
+
+use offshoot_core::{
+    api::{ExecParams, ExecView, StreamNotice, TerminalSize},
+    lifecycle::EnvironmentState,
+    problem::{Problem, ProblemKind, chain},
+    record::TaskRecord,
+};
+use offshoot_sandbox::{
+    Event as SandboxEvent, ExecRequest, Exit, Stdio, Terminal,
+    journal::{Kind, ReadError, Reader},
+};
+use tokio::sync::{broadcast::error::RecvError, mpsc};
+
+use crate::{
+    clock,
+    engine::{Engine, TaskRef},
+    environments::{Live, variables},
+    stream::{ExecStream, StreamInput, StreamItem},
+};
+
+/// Bytes of a journal read at a time.
+const READ: usize = 64 * 1024;
+/// Pieces of output on their way to a reader.
+const PIECES: usize = 32;
+/// How often a stream that hears nothing looks by itself, in case a message was lost.
+const TICK: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Starts a command in the task's environment, which is woken or brought up again if need be.
+    pub async fn exec(&self, task: &TaskRef, params: ExecParams) -> Result<ExecView, Problem> {
+        let record = self.find(task)?;
+        refuse_gone(&record)?;
+        let live = self.ready(record.id).await?;
+        let argv =
+            if params.argv.is_empty() { vec!["/bin/bash".to_owned(), "-l".to_owned()] } else { params.argv };
+        let exec = format!("x-{}", clock::id().simple());
+        let names = record.run().map(|r| r.pass_env.clone()).unwrap_or_default();
+        let (env, _) = self.inner.secrets.env(record.id, &names);
+        let stdio = params
+            .terminal
+            .map_or(Stdio::Journal, |t| Stdio::Terminal(Terminal { rows: t.rows, cols: t.cols }));
+        let request = ExecRequest { id: exec.clone(), argv, env: variables(env), cwd: params.cwd, stdio };
+        live.sandbox.exec(request).await.map_err(|e| {
+            Problem::new(
+                ProblemKind::Failed,
+                "command_not_started",
+                format!("the command did not start: {}", chain(&e)),
+            )
+        })?;
+        Ok(ExecView { exec })
+    }
+
+    /// The agent's own terminal: the running one, or its terminal program in the finished environment.
+    pub async fn attach(&self, task: &TaskRef, size: TerminalSize) -> Result<ExecView, Problem> {
+        let record = self.find(task)?;
+        refuse_gone(&record)?;
+        let Some(run) = record.run().cloned() else {
+            return Err(Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"));
+        };
+        let launch = self.terminal_launch(&record, &run)?;
+        let active = !run.state.is_over();
+        if let Some(exec) = run.exec.clone().filter(|_| active) {
+            let recorded = self.ready(record.id).await?.lease.dir().join(format!("{exec}.json"));
+            let terminal = std::fs::read(recorded)
+                .ok()
+                .and_then(|bytes| serde_json::from_slice::<crate::launch::Recorded>(&bytes).ok())
+                .is_some_and(|r| r.setup.wire == offshoot_agents::conversation::Wire::Terminal);
+            if terminal {
+                return Ok(ExecView { exec });
+            }
+        }
+        if active {
+            return Err(Problem::new(
+                ProblemKind::Conflict,
+                "no_terminal_now",
+                format!(
+                    "{} is {}, and its agent is spoken to by protocol, not by a terminal",
+                    record.name,
+                    record.state.word()
+                ),
+            )
+            .hint(format!(
+                "`offshoot logs -f {0}` shows what it does; once it is done, attach continues its session",
+                record.name
+            )));
+        }
+        let live = self.ready(record.id).await?;
+        self.prepare(&record, &live, &launch.files).await?;
+        let exec = format!("attach-{}", clock::id().simple());
+        let (env, _) = self.inner.secrets.env(record.id, &run.pass_env);
+        let mut env = variables(env);
+        env.extend(launch.env);
+        let size = Terminal { rows: size.rows, cols: size.cols };
+        let request =
+            ExecRequest { id: exec.clone(), argv: launch.argv, env, cwd: None, stdio: Stdio::Terminal(size) };
+        live.sandbox.exec(request).await.map_err(|e| {
+            Problem::new(
+                ProblemKind::Failed,
+                "agent_not_started",
+                format!("the agent did not start: {}", chain(&e)),
+            )
+        })?;
+        Ok(ExecView { exec })
+    }
+
+    /// The bytes of a command: all from the beginning, then those to come, and a way to send some.
+    pub async fn exec_stream(&self, task: &TaskRef, exec: &str) -> Result<ExecStream, Problem> {
+        let record = self.find(task)?;
+        let live = self.ready(record.id).await?;
+        let missing = || {
+            Problem::new(ProblemKind::NotFound, "no_such_exec", format!("there is no command {exec:?} in it"))
+        };
+        if exec.is_empty()
+            || !exec.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            || exec.starts_with('.')
+        {
+            return Err(missing());
+        }
+        let reader = Reader::open(&live.lease.journal(exec)).map_err(|_| missing())?;
+        let (output, output_receiver) = mpsc::channel(PIECES);
+        let (input, input_receiver) = mpsc::channel(PIECES);
+        tokio::spawn(hand_in(self.clone(), live.clone(), exec.to_owned(), input_receiver));
+        tokio::spawn(read_out(self.clone(), live, exec.to_owned(), reader, output));
+        Ok(ExecStream { output: output_receiver, input })
+    }
+}
+
+async fn read_out(
+    engine: Engine,
+    live: Live,
+    exec: String,
+    reader: Reader,
+    output: mpsc::Sender<StreamItem>,
+) {
+    let mut events = live.sandbox.events();
+    let environment = live.lease.terms().environment;
+    let mut at = 0;
+    loop {
+        let records = match reader.read_from(at, READ) {
+            Ok((records, next)) => {
+                at = next;
+                records
+            }
+            Err(ReadError::Gone(_)) => {
+                let reason = "the beginning of its output is no longer kept".to_owned();
+                let _ = output.send(StreamItem::Notice(StreamNotice::Gone { reason })).await;
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(exec, error = %chain(&error), "could not read a journal");
+                return;
+            }
+        };
+        let any = !records.is_empty();
+        for record in records {
+            let item = match record.kind {
+                Kind::Stdout | Kind::Terminal => StreamItem::Stdout(record.bytes),
+                Kind::Stderr => StreamItem::Stderr(record.bytes),
+                Kind::Exit => {
+                    let (code, signal) = match record.exit() {
+                        Some(Exit::Code(code)) => (Some(code), None),
+                        Some(Exit::Signal(signal)) => (None, Some(signal)),
+                        None => (None, None),
+                    };
+                    let _ = output.send(StreamItem::Notice(StreamNotice::Exited { code, signal })).await;
+                    return;
+                }
+                _ => continue,
+            };
+            if output.send(item).await.is_err() {
+                return;
+            }
+        }
+        if any {
+            engine.inner.environments.touch(environment);
+            // A person's command has no other reader; what was shown need not hold the command up.
+            if exec.starts_with("x-") || exec.starts_with("attach-") {
+                let _ = live.sandbox.ack(&exec, at).await;
+            }
+            continue;
+        }
+        tokio::select! {
+            event = events.recv() => if matches!(event, Ok(SandboxEvent::InitGone) | Err(RecvError::Closed)) {
+                let reason = "its environment is gone".to_owned();
+                let _ = output.send(StreamItem::Notice(StreamNotice::Gone { reason })).await;
+                return;
+            },
+            () = tokio::time::sleep(TICK) => {},
+            () = output.closed() => return,
+        }
+    }
+}
+
+async fn hand_in(engine: Engine, live: Live, exec: String, mut input: mpsc::Receiver<StreamInput>) {
+    while let Some(item) = input.recv().await {
+        engine.inner.environments.touch(live.lease.terms().environment);
+        let done = match item {
+            StreamInput::Bytes(bytes) => live.sandbox.input(&exec, &bytes).await,
+            StreamInput::Resize(size) => live.sandbox.resize(&exec, size.rows, size.cols).await,
+            StreamInput::Close => live.sandbox.close_input(&exec).await,
+            StreamInput::Signal(number) => live.sandbox.signal(&exec, number).await,
+        };
+        if let Err(error) = done {
+            tracing::debug!(exec, error = %chain(&error), "input was not taken");
+        }
+    }
+}
+
+fn refuse_gone(record: &TaskRecord) -> Result<(), Problem> {
+    let gone = record.environment.as_ref().is_some_and(|e| e.state == EnvironmentState::Removed)
+        && record.state.is_settled()
+        && record.state != offshoot_core::lifecycle::TaskState::Complete;
+    if gone {
+        return Err(Problem::new(
+            ProblemKind::Conflict,
+            "environment_gone",
+            format!("{} is {}; its environment was taken away", record.name, record.state.word()),
+        )
+        .hint(format!("`offshoot show {}` tells when and why", record.name)));
+    }
+    Ok(())
+}

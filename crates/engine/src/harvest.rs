@@ -1,0 +1,190 @@
+//! Bringing a run's commits out: committed inside, carried out as a bundle, checked, and only then put on the task's
+//! branch in the user's repository. Whatever goes wrong on the way, the workspace is still there.
+
+use std::{fs::File, path::PathBuf};
+
+use offshoot_core::{
+    event::{Changes, Event, Harvested},
+    fault,
+    id::TaskId,
+    problem::{Problem, ProblemKind, chain},
+    record::TaskRecord,
+};
+use offshoot_environment::machine::{self, Command};
+use offshoot_git::{
+    import::{ImportError, Limits},
+    inside::{self, Finished},
+    oid::Oid,
+    publish::publish,
+    repository::Repository,
+};
+use offshoot_sandbox::Exit;
+
+use crate::{
+    clock,
+    engine::Engine,
+    environments::Live,
+    project::{self, Project},
+};
+
+/// How long git may take to commit or to bundle a large tree.
+const SECONDS: u64 = 600;
+
+impl Engine {
+    /// Brings out what the task's environment holds. Ends every process inside first: nobody finishes a turn alone.
+    pub(crate) async fn harvest(&self, task: TaskId) -> Result<(), Problem> {
+        let record = self.inner.ledger.task(task)?;
+        let live = self.ready(task).await?;
+        fault::point("harvest.start");
+        live.sandbox
+            .kill_all()
+            .await
+            .map_err(|e| Problem::internal("could not end the agent's processes", &e))?;
+        if let Some(run) = record.run() {
+            let title = if run.prompt.is_empty() { "by hand" } else { "end of the turn" };
+            if let Err(problem) = self.checkpoint(task, run.id, &live, title).await {
+                tracing::debug!(%task, %problem, "no last checkpoint");
+            }
+        }
+        let repository = project::repository_of(&record.root)?;
+        let project = self.inner.projects.open(record.project, &repository)?;
+        let finished = self.finish(&record, &repository, &project, &live).await?;
+        fault::point("harvest.committed");
+        let bundle = self.bundle(&record, &live).await?;
+        fault::point("harvest.bundled");
+        let engine = self.clone();
+        let harvested = tokio::task::spawn_blocking(move || {
+            engine.take_over(&record, &repository, &project, &bundle, finished.leftovers).map(|h| (record, h))
+        })
+        .await
+        .map_err(|e| Problem::internal("the harvest was interrupted", &e))?;
+        let (record, harvested) = harvested?;
+        self.inner.ledger.append(task, record.run().map(|r| r.id), vec![Event::Harvested(harvested)])?;
+        fault::point("harvest.recorded");
+        let written = tokio::task::spawn_blocking(move || (live.lease.written(), live)).await;
+        if let Ok((written, live)) = written {
+            self.inner.environments.measured(live.lease.terms().environment, written.bytes);
+            self.inner.environments.harvested(live.lease.terms().environment, written.signature);
+        }
+        Ok(())
+    }
+
+    /// Commits what was left uncommitted, inside.
+    async fn finish(
+        &self,
+        record: &TaskRecord,
+        repository: &Repository,
+        project: &Project,
+        live: &Live,
+    ) -> Result<Finished, Problem> {
+        let person = project::person(repository);
+        let base = base_of(live)?;
+        let subject =
+            record.run().map(|r| r.prompt.lines().next().unwrap_or_default().to_owned()).unwrap_or_default();
+        let subject: String = subject.chars().take(72).collect();
+        let message = if subject.trim().is_empty() { "Work left uncommitted".to_owned() } else { subject };
+        let script = inside::finish(&record.branch, &base, &person, &message, true);
+        let report = match self.report(live, "commit", script.clone(), SECONDS).await {
+            Ok(report) => report,
+            Err(problem) => {
+                // Its own repository is broken beyond git's help: a new one over the same files.
+                tracing::warn!(task = %record.id, %problem, "rescuing the files");
+                let start = inside::Base {
+                    commit: base,
+                    branch: record.target.clone(),
+                    objects: inside::OBJECTS.to_owned(),
+                    person,
+                    shallow: project.objects.shallow(),
+                };
+                self.report(live, "rescue", inside::rescue(&start, &record.branch), SECONDS).await?;
+                self.report(live, "commit", script, SECONDS).await?
+            }
+        };
+        Finished::read(&report).map_err(|e| Problem::internal("the commit's report makes no sense", &e))
+    }
+
+    /// Writes the bundle, inside, to a file that only the host can name.
+    async fn bundle(&self, record: &TaskRecord, live: &Live) -> Result<PathBuf, Problem> {
+        let base = base_of(live)?;
+        let path = live.lease.dir().join("harvest.bundle");
+        let errors = live.lease.dir().join("bundle.err");
+        let failed = |e: std::io::Error| Problem::internal("could not write the bundle", &e);
+        let command = Command {
+            id: format!("bundle-{}", clock::id()),
+            argv: inside::bundle(base.format(), &base, &record.branch),
+            env: std::collections::BTreeMap::new(),
+            seconds: SECONDS,
+        };
+        let (out, err) = (File::create(&path).map_err(failed)?, File::create(&errors).map_err(failed)?);
+        match machine::run_inside(&live.sandbox, command, out, err).await {
+            Ok(Exit::Code(0)) => Ok(path),
+            Ok(exit) => {
+                let end = crate::run::tail(&errors, 2000).unwrap_or_default();
+                Err(Problem::new(
+                    ProblemKind::Failed,
+                    "bundle_failed",
+                    format!("the commits could not be bundled: {exit:?}"),
+                )
+                .detail(String::from_utf8_lossy(&end)))
+            }
+            Err(error) => Err(Problem::internal("the commits could not be bundled", &error)),
+        }
+    }
+
+    /// Checks a bundle, takes its commits over and publishes the task's branch.
+    fn take_over(
+        &self,
+        record: &TaskRecord,
+        repository: &Repository,
+        project: &Project,
+        bundle: &std::path::Path,
+        leftovers: bool,
+    ) -> Result<Harvested, Problem> {
+        let file = File::open(bundle).map_err(|e| Problem::internal("could not read the bundle", &e))?;
+        let name = record.run().map_or_else(|| record.id.to_string(), |run| run.id.to_string());
+        let imported =
+            project.objects.import(&file, &name, &Limits::default()).map_err(|error| match error {
+                ImportError::Git(error) => project::git_problem("the bundle could not be taken over", &error),
+                error => Problem::new(
+                    ProblemKind::Failed,
+                    "bundle_refused",
+                    format!("what the environment handed out was refused: {}", chain(&error)),
+                )
+                .hint("the workspace is kept; look into it with `offshoot shell`"),
+            })?;
+        fault::point("harvest.imported");
+        let base: Oid =
+            record.base.parse().map_err(|e| Problem::internal("the task's base is no commit", &e))?;
+        let mut unpublished = None;
+        if imported.head != base {
+            let expected =
+                record.head.as_ref().and_then(|head| head.parse::<Oid>().ok()).filter(|head| *head != base);
+            let published =
+                publish(&project.objects, repository, &record.branch, &imported.head, expected.as_ref());
+            if let Err(error) = published {
+                unpublished = Some(format!("{}; the commits are kept in Offshoot's store", chain(&error)));
+            }
+        }
+        let _ = std::fs::remove_file(bundle);
+        let git = |e| project::git_problem("the harvest could not be counted", &e);
+        let files = project.objects.files(&base, &imported.head).map_err(git)?;
+        let commits = project.objects.commits(&base, &imported.head).map_err(git)?;
+        Ok(Harvested {
+            head: imported.head.to_string(),
+            commits: u32::try_from(commits.len()).unwrap_or(u32::MAX),
+            changes: Changes {
+                files: u32::try_from(files.len()).unwrap_or(u32::MAX),
+                added: files.iter().map(|f| f.added).sum(),
+                deleted: files.iter().map(|f| f.deleted).sum(),
+                latest_commit: commits.first().map(|commit| commit.subject.clone()),
+            },
+            leftovers,
+            unpublished,
+        })
+    }
+}
+
+/// The commit that an environment started from.
+fn base_of(live: &Live) -> Result<Oid, Problem> {
+    live.lease.terms().base.parse().map_err(|e| Problem::internal("the environment's base is no commit", &e))
+}

@@ -1,0 +1,248 @@
+//! The driver of one run, from admission to its end. Where it stands is in the log only: after a restart the driver
+//! is started again and goes on from the recorded state.
+
+use std::{path::PathBuf, sync::PoisonError, time::Duration};
+
+use offshoot_core::{
+    event::Event,
+    fault,
+    id::{RunId, TaskId},
+    lifecycle::{EnvironmentState, RunEnd, RunState},
+    problem::Problem,
+    record::{RunRecord, TaskRecord},
+};
+use offshoot_environment::machine::{self, Command};
+use offshoot_sandbox::Exit;
+
+use crate::{clock, converse::Outcome, engine::Engine, environments::Live, project};
+
+/// How long a check may take, if the project does not say.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How much of the end of a check's output is kept.
+const CHECK_OUTPUT: usize = 8000;
+
+impl Engine {
+    /// Starts the driver of a task's run, unless it has one.
+    pub(crate) fn drive(&self, task: TaskId) {
+        let mut drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        drivers.retain(|_, handle| !handle.is_finished());
+        if drivers.contains_key(&task) {
+            return;
+        }
+        let engine = self.clone();
+        drivers.insert(
+            task,
+            tokio::spawn(async move {
+                if let Err(problem) = engine.carry_out(task).await {
+                    engine.give_up(task, &problem).await;
+                }
+                engine.inner.wake.notify_one();
+            }),
+        );
+    }
+
+    /// Goes on with the newest run from where it stands until it is over.
+    async fn carry_out(&self, task: TaskId) -> Result<(), Problem> {
+        loop {
+            let record = self.inner.ledger.task(task)?;
+            let Some(run) = record.run().cloned() else { return Ok(()) };
+            match run.state {
+                RunState::Queued | RunState::Complete | RunState::Failed | RunState::Stopped => return Ok(()),
+                _ if record.agent.is_none() => return self.hold(&record, &run).await,
+                RunState::Preparing if run.stop_requested => self.append(&record, &run, Event::Harvesting)?,
+                RunState::Preparing | RunState::Working => {
+                    let outcome = self.converse(&record, &run).await?;
+                    self.after_work(task, &run, outcome).await?;
+                }
+                RunState::Checking => self.check(&record, &run).await?,
+                RunState::Harvesting => {
+                    self.harvest(task).await?;
+                    let record = self.inner.ledger.task(task)?;
+                    let (end, reason) = verdict(record.run().unwrap_or(&run));
+                    self.append(&record, &run, Event::RunEnded { end, reason })?;
+                    fault::point("run.ended");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// An environment by hand: up, then nothing until a person asks.
+    async fn hold(&self, record: &TaskRecord, run: &RunRecord) -> Result<(), Problem> {
+        if run.stop_requested {
+            return self.append(
+                record,
+                run,
+                Event::RunEnded { end: RunEnd::Stopped, reason: "taken down".to_owned() },
+            );
+        }
+        if record.environment.as_ref().is_none_or(|e| e.state == EnvironmentState::Creating) {
+            self.ready(record.id).await?;
+        }
+        self.append(record, run, Event::AgentResting)
+    }
+
+    /// What follows the agent's work: the check, or right away the harvest.
+    async fn after_work(&self, task: TaskId, run: &RunRecord, outcome: Outcome) -> Result<(), Problem> {
+        let record = self.inner.ledger.task(task)?;
+        match (outcome, &run.check) {
+            (Outcome::Done, Some(command)) => {
+                let event =
+                    Event::CheckStarted { command: command.clone(), exec: format!("check-{}", run.number) };
+                self.append(&record, run, event)
+            }
+            (Outcome::Done, None) => self.append(&record, run, Event::Harvesting),
+            (Outcome::Failed(reason), _) => {
+                let events = vec![Event::AgentFailed { reason }, Event::Harvesting];
+                self.inner.ledger.append(record.id, Some(run.id), events)
+            }
+        }
+    }
+
+    /// Runs the project's check in the environment.
+    async fn check(&self, record: &TaskRecord, run: &RunRecord) -> Result<(), Problem> {
+        if run.check_code.is_some() || run.stop_requested {
+            return self.append(record, run, Event::Harvesting);
+        }
+        let live = self.ready(record.id).await?;
+        let command = run.check.clone().unwrap_or_default();
+        let timeout =
+            project::config(&PathBuf::from(&record.root))?.check.timeout.map_or(CHECK_TIMEOUT, |t| t.0);
+        let (code, output) = self.command(&live, "check", &command, timeout).await?;
+        let events = vec![Event::CheckEnded { code, output }, Event::Harvesting];
+        self.inner.ledger.append(record.id, Some(run.id), events)?;
+        fault::point("run.checked");
+        Ok(())
+    }
+
+    async fn command(
+        &self,
+        live: &Live,
+        what: &str,
+        command: &str,
+        timeout: Duration,
+    ) -> Result<(Option<i32>, String), Problem> {
+        let path = live.lease.dir().join(format!("{what}.log"));
+        let open = || std::fs::File::options().create(true).write(true).truncate(true).read(true).open(&path);
+        let failed = |e| Problem::internal("could not keep the command's output", &e);
+        let file = open().map_err(failed)?;
+        let both = file.try_clone().map_err(failed)?;
+        let command = Command {
+            id: format!("{what}-{}", clock::id()),
+            argv: vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()],
+            env: std::collections::BTreeMap::new(),
+            seconds: timeout.as_secs(),
+        };
+        let ended = machine::run_inside(&live.sandbox, command, file, both).await;
+        let bytes = tail(&path, CHECK_OUTPUT).unwrap_or_default();
+        let mut output = String::from_utf8_lossy(&bytes).into_owned();
+        let code = match ended {
+            Ok(Exit::Code(code)) => Some(code),
+            Ok(Exit::Signal(signal)) => {
+                output.push_str(&format!("\n(ended by signal {signal})"));
+                None
+            }
+            Err(error) => {
+                output.push_str(&format!("\n({})", offshoot_core::problem::chain(&error)));
+                None
+            }
+        };
+        Ok((code, output))
+    }
+
+    /// The driver met something it cannot mend: the run has failed, and what it left is brought out if that works.
+    async fn give_up(&self, task: TaskId, problem: &Problem) {
+        tracing::warn!(%task, code = problem.code, %problem, "run failed");
+        let Ok(record) = self.inner.ledger.task(task) else { return };
+        let Some(run) = record.run().filter(|run| !run.state.is_over()) else { return };
+        let has_environment =
+            record.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
+        if record.agent.is_some() && has_environment && run.state != RunState::Harvesting {
+            let noted = self.append(&record, run, Event::Harvesting);
+            if let Err(problem) = noted.and(self.harvest(task).await) {
+                tracing::warn!(%task, %problem, "could not bring out what a failed run left");
+            }
+        }
+        let mut reason = problem.message.clone();
+        if let Some(detail) = &problem.detail {
+            reason.push('\n');
+            reason.push_str(detail);
+        }
+        if let Some(hint) = &problem.hint {
+            reason.push_str("\nhint: ");
+            reason.push_str(hint);
+        }
+        let ended = Event::RunEnded { end: RunEnd::Failed, reason };
+        if let Err(problem) = self.inner.ledger.append(task, Some(run.id), vec![ended]) {
+            tracing::error!(%task, %problem, "could not record a failed run");
+        }
+    }
+
+    /// Asks for the task's run to be stopped; its work is kept.
+    pub async fn stop(&self, task: &crate::engine::TaskRef) -> Result<offshoot_core::api::TaskView, Problem> {
+        let record = self.find(task)?;
+        let Some(run) = record.run().filter(|run| !run.state.is_over()) else {
+            return Err(Problem::new(
+                offshoot_core::problem::ProblemKind::Conflict,
+                "not_active",
+                format!("{} has no run to stop: it is {}", record.name, record.state.word()),
+            ));
+        };
+        if run.state == RunState::Queued {
+            let ended =
+                Event::RunEnded { end: RunEnd::Stopped, reason: "stopped before it began".to_owned() };
+            self.append(&record, run, ended)?;
+        } else {
+            if !run.stop_requested {
+                self.append(&record, run, Event::StopRequested)?;
+            }
+            self.drive(record.id);
+        }
+        self.inner.wake.notify_one();
+        self.view(record.id).await
+    }
+
+    pub(crate) fn append(&self, record: &TaskRecord, run: &RunRecord, event: Event) -> Result<(), Problem> {
+        self.inner.ledger.append(record.id, Some(run.id), vec![event])
+    }
+
+    /// Waits until the run with this id is over or `until` says otherwise, by following the log.
+    pub(crate) async fn wait_over(&self, task: TaskId, run: RunId) -> Result<TaskRecord, Problem> {
+        let mut newest = self.inner.ledger.watch();
+        loop {
+            newest.borrow_and_update();
+            let record = self.inner.ledger.task(task)?;
+            if record.runs.iter().any(|r| r.id == run && r.state.is_over()) {
+                return Ok(record);
+            }
+            if newest.changed().await.is_err() {
+                return Ok(record);
+            }
+        }
+    }
+}
+
+/// How a harvested run ended: by what is recorded of it.
+fn verdict(run: &RunRecord) -> (RunEnd, String) {
+    if run.stop_requested {
+        return (RunEnd::Stopped, "stopped by a person".to_owned());
+    }
+    match (&run.failure, run.check_code) {
+        (Some(failure), _) => (RunEnd::Failed, failure.clone()),
+        (None, None) => (RunEnd::Complete, "the agent finished".to_owned()),
+        (None, Some(0)) => (RunEnd::Complete, "the agent finished and the check passed".to_owned()),
+        (None, Some(-1)) => (RunEnd::Failed, "the check was killed or took too long".to_owned()),
+        (None, Some(code)) => (RunEnd::Failed, format!("the check failed with exit code {code}")),
+    }
+}
+
+/// The last bytes of a file that a sandbox wrote to.
+pub(crate) fn tail(path: &std::path::Path, most: usize) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(most as u64)))?;
+    let mut bytes = Vec::with_capacity(most);
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

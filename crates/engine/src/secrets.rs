@@ -1,0 +1,67 @@
+//! What is known of a task only while the daemon lives: values of variables the user let in, the PATH its agent is
+//! looked for on, instructions for this task alone. Values are never written anywhere.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use offshoot_core::{api::Variable, id::TaskId};
+
+/// By task.
+#[derive(Default)]
+pub struct Secrets(Mutex<HashMap<TaskId, Known>>);
+
+#[derive(Default)]
+struct Known {
+    env: Vec<Variable>,
+    path: Option<String>,
+    instructions: Option<String>,
+}
+
+impl Secrets {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers variables of a task.
+    pub fn put(&self, task: TaskId, env: Vec<Variable>) {
+        self.lock().entry(task).or_default().env = env;
+    }
+
+    /// Remembers where to look for a task's agent.
+    pub fn put_path(&self, task: TaskId, path: Option<String>) {
+        if path.is_some() {
+            self.lock().entry(task).or_default().path = path;
+        }
+    }
+
+    /// Remembers what a task's agent is told besides.
+    pub fn put_instructions(&self, task: TaskId, instructions: Option<String>) {
+        self.lock().entry(task).or_default().instructions = instructions;
+    }
+
+    /// A task's variables, and those of `names` whose values are not known any more.
+    pub fn env(&self, task: TaskId, names: &[String]) -> (Vec<Variable>, Vec<String>) {
+        let lock = self.lock();
+        let known = lock.get(&task).map(|k| k.env.clone()).unwrap_or_default();
+        let missing = names.iter().filter(|name| !known.iter().any(|v| v.name == **name)).cloned().collect();
+        (known, missing)
+    }
+
+    /// Where to look for a task's agent.
+    pub fn path(&self, task: TaskId) -> String {
+        let known = self.lock().get(&task).and_then(|k| k.path.clone());
+        known.or_else(|| std::env::var("PATH").ok()).unwrap_or_default()
+    }
+
+    /// What a task's agent is told besides.
+    pub fn instructions(&self, task: TaskId) -> Option<String> {
+        self.lock().get(&task).and_then(|k| k.instructions.clone())
+    }
+
+    /// Forgets a task.
+    pub fn forget(&self, task: TaskId) {
+        self.lock().remove(&task);
+    }
+}

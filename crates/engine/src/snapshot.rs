@@ -1,0 +1,170 @@
+//! Checkpoints: the workspace as it was after a turn or after a tool call that changed files, as commits on hidden
+//! refs. Taken inside, beside the agent's own branch and index, which are never touched.
+
+use std::{collections::BTreeMap, fs::File, io::Read};
+
+use offshoot_core::{
+    event::{Changes, Event},
+    fault,
+    id::{RunId, TaskId},
+    problem::Problem,
+};
+use offshoot_environment::machine::{self, Command};
+use offshoot_git::inside::{self, Checkpointed};
+use offshoot_sandbox::Exit;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::{clock, engine::Engine, environments::Live};
+
+/// How long git may take for a checkpoint of a large tree.
+const SECONDS: u64 = 120;
+/// How much of a report is read; one has a few hundred bytes.
+const REPORT: u64 = 64 * 1024;
+/// Prints what differs from the base, and the subject of the newest commit of the task's own.
+const COUNT: &str = r#"git -c core.fsmonitor=false diff --no-ext-diff --no-textconv --shortstat "$1" "$2" --; git log -1 --format=%s "$1..HEAD" --"#;
+
+/// Takes checkpoints of one run, one at a time; news that come meanwhile are put together.
+pub struct Snapshots {
+    news: mpsc::Sender<String>,
+    worker: JoinHandle<()>,
+}
+
+impl Snapshots {
+    /// Starts taking them.
+    pub fn start(engine: Engine, task: TaskId, run: RunId, live: Live) -> Self {
+        let (news, mut heard) = mpsc::channel::<String>(1);
+        let worker = tokio::spawn(async move {
+            let mut signature = None;
+            while let Some(title) = heard.recv().await {
+                let lease = live.lease.clone();
+                let Ok(written) = tokio::task::spawn_blocking(move || lease.written()).await else { return };
+                engine.inner.environments.measured(live.lease.terms().environment, written.bytes);
+                if signature == Some(written.signature) {
+                    continue;
+                }
+                match engine.checkpoint(task, run, &live, &title).await {
+                    Ok(()) => signature = Some(written.signature),
+                    Err(problem) => tracing::debug!(%task, %problem, "no checkpoint"),
+                }
+            }
+        });
+        Self { news, worker }
+    }
+
+    /// Where news of tool calls go.
+    pub fn sender(&self) -> &mpsc::Sender<String> {
+        &self.news
+    }
+
+    /// Waits for the one that is being taken.
+    pub async fn finish(self) {
+        drop(self.news);
+        let _ = self.worker.await;
+    }
+}
+
+impl Engine {
+    /// Takes a checkpoint, if anything changed since the last one.
+    pub(crate) async fn checkpoint(
+        &self,
+        task: TaskId,
+        run: RunId,
+        live: &Live,
+        title: &str,
+    ) -> Result<(), Problem> {
+        let record = self.inner.ledger.task(task)?;
+        let number = record.checkpoints.last().map_or(1, |c| c.number + 1);
+        let prompt = record.run().map(|r| r.prompt.as_str()).unwrap_or_default();
+        let message = format!("{title}\n\n{prompt}");
+        let report = self.report(live, "checkpoint", inside::checkpoint(number, &message), SECONDS).await?;
+        let taken = Checkpointed::read(&report)
+            .map_err(|e| Problem::internal("the checkpoint's report makes no sense", &e))?;
+        if !taken.created {
+            return Ok(());
+        }
+        fault::point("run.checkpoint");
+        let commit = taken.commit.to_string();
+        let argv = ["sh", "-c", COUNT, "offshoot", &record.base, &commit].map(str::to_owned).to_vec();
+        let counted = self.report(live, "count", argv, SECONDS).await.unwrap_or_default();
+        let changes = changes(&String::from_utf8_lossy(&counted));
+        tracing::debug!(%task, number, "checkpoint");
+        let taken = Event::Checkpoint {
+            number,
+            commit,
+            title: title.chars().take(200).collect(),
+            changed: u32::try_from(taken.changed).unwrap_or(u32::MAX),
+        };
+        self.inner.ledger.append(task, Some(run), vec![taken, Event::Changes(changes)])
+    }
+
+    /// Runs one of git's scripts inside and reads what it reports.
+    pub(crate) async fn report(
+        &self,
+        live: &Live,
+        what: &str,
+        argv: Vec<String>,
+        seconds: u64,
+    ) -> Result<Vec<u8>, Problem> {
+        let out = live.lease.dir().join(format!("{what}.out"));
+        let err = live.lease.dir().join(format!("{what}.err"));
+        let failed = |e: std::io::Error| Problem::internal("could not keep a report", &e);
+        let (stdout, stderr) = (File::create(&out).map_err(failed)?, File::create(&err).map_err(failed)?);
+        let command = Command { id: format!("{what}-{}", clock::id()), argv, env: BTreeMap::new(), seconds };
+        let exit = machine::run_inside(&live.sandbox, command, stdout, stderr)
+            .await
+            .map_err(|e| Problem::internal(&format!("{what} was not made"), &e))?;
+        if exit != Exit::Code(0) {
+            let end = crate::run::tail(&err, 2000).unwrap_or_default();
+            return Err(Problem::new(
+                offshoot_core::problem::ProblemKind::Failed,
+                "git_inside_failed",
+                format!("git inside the environment failed to make the {what}: {exit:?}"),
+            )
+            .detail(String::from_utf8_lossy(&end)));
+        }
+        let mut bytes = Vec::new();
+        File::open(&out).map_err(failed)?.take(REPORT).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads ` 3 files changed, 5 insertions(+), 1 deletion(-)` and the line after it.
+fn changes(text: &str) -> Changes {
+    let mut changes = Changes::default();
+    for line in text.lines() {
+        let line = line.trim();
+        if line.contains(" changed") && line.starts_with(|c: char| c.is_ascii_digit()) && changes.files == 0 {
+            for part in line.split(", ") {
+                let number: u64 = part.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+                if part.contains("file") {
+                    changes.files = u32::try_from(number).unwrap_or(u32::MAX);
+                } else if part.contains("insertion") {
+                    changes.added = number;
+                } else if part.contains("deletion") {
+                    changes.deleted = number;
+                }
+            }
+        } else if !line.is_empty() {
+            changes.latest_commit = Some(line.chars().take(200).collect());
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read() {
+        for (text, want) in [
+            ("", (0, 0, 0, None)),
+            (" 1 file changed, 1 insertion(+)\nAdd x\n", (1, 1, 0, Some("Add x"))),
+            (" 3 files changed, 5 insertions(+), 2 deletions(-)\n", (3, 5, 2, None)),
+            ("only a commit\n", (0, 0, 0, Some("only a commit"))),
+        ] {
+            let got = changes(text);
+            assert_eq!((got.files, got.added, got.deleted, got.latest_commit.as_deref()), want, "{text:?}");
+        }
+    }
+}
