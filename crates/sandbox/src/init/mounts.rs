@@ -199,7 +199,7 @@ pub(super) fn assemble(spec: &SandboxSpec, sources: &Sources) -> Result<(), Setu
     let options = CString::new(format!("mode=0755,size={ROOT_BYTES}")).step(|| "root".into())?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     // Any directory will do to hang the new root from: after pivot_root its name is gone.
-    let place = ["/tmp", "/mnt", "/var"].into_iter().find(|p| Path::new(p).is_dir()).unwrap_or("/tmp");
+    let place = ["/mnt", "/tmp", "/var"].into_iter().find(|p| Path::new(p).is_dir()).unwrap_or("/");
     rustix::mount::mount("tmpfs", place, "tmpfs", flags, Some(options.as_c_str()))
         .step(|| format!("mount the root on {place}"))?;
     let root =

@@ -4,4 +4,5 @@
 mod inside;
 mod lifecycle;
 mod ordinary;
+mod probe;
 mod stage;

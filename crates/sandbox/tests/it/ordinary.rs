@@ -2,7 +2,10 @@
 
 use std::{os::unix::fs::PermissionsExt, process::Command};
 
-use crate::stage::{COPIED_SHIM, shim};
+use crate::{
+    probe::{COPIED_PROBE, VARIABLE, probe},
+    stage::{COPIED_SHIM, shim},
+};
 
 /// Owned by nobody, and not the number that root's sandboxes run as.
 const ORDINARY: &str = "64321";
@@ -17,7 +20,10 @@ fn the_suite_passes_as_an_ordinary_user_too() {
     let dir = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
     let (suite, copied) = (dir.path().join("suite"), dir.path().join("offshoot-shim"));
     std::fs::copy(std::env::current_exe().unwrap(), &suite).unwrap();
+    let attacker = dir.path().join("offshoot-probe");
     std::fs::copy(shim(), &copied).unwrap();
+    std::fs::copy(probe(), &attacker).unwrap();
+    let (name, value) = VARIABLE.split_once('=').unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups", "--"])
         .arg(&suite)
@@ -25,6 +31,8 @@ fn the_suite_passes_as_an_ordinary_user_too() {
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env(COPIED_SHIM, &copied)
+        .env(COPIED_PROBE, &attacker)
+        .env(name, value)
         .current_dir("/")
         .output()
         .unwrap();
