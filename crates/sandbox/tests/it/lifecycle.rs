@@ -271,3 +271,62 @@ fn the_doctor_finds_what_these_tests_use() {
     assert_eq!(report.checks.len(), 8);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left behind");
 }
+
+#[cfg(debug_assertions)]
+#[tokio::test]
+async fn death_at_any_step_of_set_up_leaves_nothing() {
+    let points = [
+        "shim.locked",
+        "shim.cgroup",
+        "shim.cloned",
+        "init.go",
+        "init.mount",
+        "init.mounted",
+        "init.ready",
+        "shim.ready",
+    ];
+    let mut stage = Stage::new();
+    for point in points {
+        stage.spec.fault = Some(point.to_owned());
+        let result = tokio::time::timeout(PATIENCE, start(&stage.spec, &shim())).await.expect(point);
+        assert!(result.is_err(), "{point}");
+        let groups = std::fs::read_to_string(stage.spec.dir.join("cgroup")).unwrap_or_default();
+        until(point, || cleanup(&stage.spec.dir).is_ok()).await;
+        assert!(groups.lines().all(|group| !Path::new(group).exists()), "{point}: {groups}");
+        for left in ["shim.sock", "pid", "cgroup"] {
+            assert!(!stage.spec.dir.join(left).exists(), "{point}: {left}");
+        }
+        stage.spec.fault = None;
+        stage.up().await.down().await.unwrap();
+    }
+    stage.spec.fault = Some("shim.ended".to_owned());
+    let connection = stage.up().await;
+    let _ = connection.down().await;
+    until("the lock is free", || cleanup(&stage.spec.dir).is_ok()).await;
+    assert!(!stage.spec.dir.join("cgroup").exists());
+}
+
+/// Context switches so far: what does nothing has no new ones.
+fn switches(pid: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let lines =
+        status.lines().filter_map(|l| l.split_once("ctxt_switches:").map(|(_, n)| n.trim().to_owned()));
+    lines.map(|n| n.parse::<u64>().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn an_idle_environment_sleeps() {
+    let stage = Stage::new();
+    let connection = stage.up().await;
+    shell(&connection, "a", "true").await;
+    connection.execs().await.unwrap();
+    let shim = shim_pid(&stage.spec.dir).as_raw_nonzero().to_string();
+    let children = std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap();
+    let all = [shim.as_str(), children.trim()];
+    let settled = std::time::Duration::from_millis(100);
+    tokio::time::sleep(settled).await;
+    let before = all.map(switches);
+    tokio::time::sleep(5 * settled).await;
+    assert_eq!(all.map(switches), before);
+    connection.down().await.unwrap();
+}
