@@ -213,3 +213,23 @@ fn aider_works() {
     let log = bench.repo.git(&["log", "--format=%s"]).unwrap();
     assert!(log.lines().count() >= 2, "aider did not commit: {log}");
 }
+
+#[test]
+fn the_installed_agents_are_located_with_what_they_need() {
+    for name in ["claude", "codex", "gemini", "opencode", "aider"] {
+        if !installed(name) {
+            continue;
+        }
+        let program = agents::install(name).unwrap();
+        let mut dirs = vec![program.program.parent().unwrap().to_owned()];
+        dirs.extend(program.path_dirs);
+        dirs.extend(["/usr/bin".into(), "/bin".into()]);
+        let path = std::env::join_paths(dirs).unwrap();
+        let home = std::env::home_dir().unwrap();
+        let located = offshoot_agents::locate(name, &path, &home).unwrap();
+        eprintln!("{located:#?}");
+        let covered = |path: &Path| located.binds.iter().any(|bind| path.starts_with(bind));
+        assert!(covered(&located.program), "{located:#?}");
+        assert!(!located.binds.iter().any(|bind| home.starts_with(bind)), "{located:#?}");
+    }
+}
