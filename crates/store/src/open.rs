@@ -147,6 +147,8 @@ impl Drop for Store {
         if closed && !self.damaged.load(Ordering::Acquire) {
             let _ = self.lock.set_len(0);
         }
+        // Closing would not do: a process just forked, on its way to becoming another program, may still have the file.
+        let _ = self.lock.unlock();
     }
 }
 
