@@ -4,7 +4,7 @@
 //! read one message in two ways (RFC 9112 section 11.2).
 
 use hyper::{
-    HeaderMap, Request, Version,
+    HeaderMap, Request,
     header::{self, HeaderName, HeaderValue},
 };
 use offshoot_core::egress::HostName;
@@ -41,23 +41,16 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Refuses a head that two readers might frame in two ways.
+/// Refuses codings of the transfer that would be lost on the way. (hyper refuses several lengths and codings that do
+/// not end in `chunked`; beside `chunked` it ignores and removes a length.)
 pub(crate) fn check_framing<B>(request: &Request<B>) -> Result<(), Refusal> {
-    let headers = request.headers();
-    let many = |name| headers.get_all(name).iter().count();
-    let invalid = |what, text: &str| Err(Refusal::Invalid { what, text: text.to_owned() });
-    if many(header::TRANSFER_ENCODING) > 0 && many(header::CONTENT_LENGTH) > 0 {
-        return invalid("request framing", "Transfer-Encoding with Content-Length");
+    match request.headers().get(header::TRANSFER_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Err(Refusal::Invalid {
+            what: "Transfer-Encoding; only chunked is passed on",
+            text: String::from_utf8_lossy(coding.as_bytes()).into_owned(),
+        }),
+        _ => Ok(()),
     }
-    if many(header::CONTENT_LENGTH) > 1 || many(header::TRANSFER_ENCODING) > 1 {
-        return invalid("request framing", "several lengths");
-    }
-    if let Some(coding) = headers.get(header::TRANSFER_ENCODING)
-        && (!coding.as_bytes().eq_ignore_ascii_case(b"chunked") || request.version() == Version::HTTP_10)
-    {
-        return invalid("request framing", "Transfer-Encoding other than chunked");
-    }
-    Ok(())
 }
 
 /// The host and port that the Host field names, `None` without one.
