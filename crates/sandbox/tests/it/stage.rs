@@ -86,6 +86,28 @@ impl Stage {
     }
 }
 
+/// A failed test leaves nothing running either.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.end();
+        // The kernel's scratch directory has no permissions at all, which stops an ordinary user's clean-up.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let _ = std::fs::set_permissions(self.path("work/work"), open);
+    }
+}
+
+impl Stage {
+    fn end(&self) {
+        let pid = std::fs::read_to_string(self.spec.dir.join("pid")).ok().and_then(|t| t.parse().ok());
+        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return };
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        let from = std::time::Instant::now();
+        while offshoot_sandbox::cleanup(&self.spec.dir).is_err() && from.elapsed() < PATIENCE {
+            std::thread::yield_now();
+        }
+    }
+}
+
 pub fn request(id: &str, argv: &[&str], stdio: Stdio) -> ExecRequest {
     ExecRequest {
         id: id.to_owned(),
