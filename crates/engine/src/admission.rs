@@ -43,17 +43,15 @@ pub enum WaitsFor {
 
 /// How many of `queued` (in order) may start beside `working`, and what the next one waits for.
 pub fn admit(queued: &[Limits], working: &[Limits], capacity: Capacity) -> (usize, Option<WaitsFor>) {
-    let mut runs = working.len();
     let mut memory: u64 = working.iter().map(counted).sum();
     for (n, limits) in queued.iter().enumerate() {
-        let needed = counted(limits);
+        let (runs, needed) = (working.len() + n, counted(limits));
         if runs > 0 && runs >= capacity.max_runs as usize {
             return (n, Some(WaitsFor::Runs));
         }
         if runs > 0 && memory.saturating_add(needed) > capacity.memory_bytes {
             return (n, Some(WaitsFor::Memory));
         }
-        runs += 1;
         memory = memory.saturating_add(needed);
     }
     (queued.len(), None)

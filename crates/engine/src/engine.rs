@@ -53,6 +53,9 @@ pub struct Engine {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// What waits, in order, and what works.
+type Load = (Vec<(TaskId, Limits)>, Vec<Limits>);
+
 pub(crate) struct Inner {
     pub options: Options,
     pub layout: Layout,
@@ -204,7 +207,7 @@ impl Engine {
     }
 
     /// What waits, in order, and what works.
-    fn load(&self) -> Result<(Vec<(TaskId, Limits)>, Vec<Limits>), Problem> {
+    fn load(&self) -> Result<Load, Problem> {
         let store = self.inner.ledger.store();
         let queued = store.queued().map_err(|e| store_problem(&e))?;
         let queued =

@@ -44,6 +44,7 @@ pub struct Live {
     /// Its sandbox.
     pub sandbox: Sandbox,
     /// Its proxy; served for as long as this is held.
+    #[expect(dead_code, reason = "dropping it ends the proxy")]
     pub egress: Arc<Egress>,
 }
 

@@ -227,7 +227,7 @@ impl Layers {
     }
 
     /// Takes away every layer that `keep` does not name. Returns what went.
-    pub async fn prune(&self, keep: &dyn Fn(&str) -> bool) -> Result<Vec<String>, LayerError> {
+    pub async fn prune(&self, keep: &(dyn Fn(&str) -> bool + Sync)) -> Result<Vec<String>, LayerError> {
         let _lock = self.building.lock().await;
         let mut gone = Vec::new();
         let stacks = self.layout.stacks(self.project);
