@@ -55,8 +55,11 @@ pub struct Report {
     pub checks: Vec<Check>,
 }
 
-/// Oldest kernel with overlays in user namespaces that can delete directories (`userxattr`).
-const OLDEST: (u32, u32) = (5, 11);
+/// Oldest kernel with overlays in user namespaces that can delete directories (`userxattr`, 5.11) and with
+/// recursive read-only mounts (`mount_setattr`, 5.12).
+const OLDEST: (u32, u32) = (5, 12);
+/// From here on the process limit is counted per user namespace, not per user.
+const COUNTS_PROCESSES: (u32, u32) = (5, 14);
 
 /// Looks at this machine; `state` is the directory that layers and environments are to live in (made if missing).
 pub fn examine(state: &Path) -> Report {
@@ -80,12 +83,12 @@ fn kernel() -> Check {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     match version {
-        v if v < OLDEST => check("kernel", State::Missing, release, Some("Linux 5.11 or newer is needed")),
-        v if v < (6, 6) => check(
+        v if v < OLDEST => check("kernel", State::Missing, release, Some("Linux 5.12 or newer is needed")),
+        v if v < COUNTS_PROCESSES => check(
             "kernel",
             State::Soft,
             release,
-            Some("from Linux 6.6 on, process limits hold for nested sandboxes too"),
+            Some("from Linux 5.14 on, the process limit is counted per environment"),
         ),
         _ => check("kernel", State::Ok, release, None),
     }
