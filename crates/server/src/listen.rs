@@ -19,7 +19,7 @@ use hyper_util::{
 use rustix::process::geteuid;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
@@ -38,12 +38,7 @@ const BREATH: Duration = Duration::from_millis(100);
 
 /// Serves the daemon's own user over a Unix socket until told to stop.
 pub async fn serve_unix(listener: UnixListener, router: Router, stopping: CancellationToken) {
-    let accept = async || {
-        let (stream, _) = listener.accept().await?;
-        let peer = stream.peer_cred()?.uid();
-        Ok((peer == geteuid().as_raw()).then_some(stream))
-    };
-    serve(accept, router, stopping).await;
+    serve(listener, router, stopping).await;
 }
 
 /// Serves whoever has the token over TCP until told to stop.
@@ -57,26 +52,45 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, guard: Guard, stop
             }
         }
     }));
-    let accept = async || {
-        let (stream, peer) = listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok(peer.ip().is_loopback().then_some(stream))
-    };
-    serve(accept, guarded, stopping).await;
+    serve(listener, guarded, stopping).await;
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    accept: impl AsyncFn() -> io::Result<Option<S>>,
-    router: Router,
-    stopping: CancellationToken,
-) {
+/// What connections come from.
+trait Door: Sync {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection; `None` if its other end is nobody to be served.
+    fn next(&self) -> impl Future<Output = io::Result<Option<Self::Stream>>> + Send;
+}
+
+impl Door for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<Option<UnixStream>> {
+        let (stream, _) = self.accept().await?;
+        let peer = stream.peer_cred()?.uid();
+        Ok((peer == geteuid().as_raw()).then_some(stream))
+    }
+}
+
+impl Door for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<Option<TcpStream>> {
+        let (stream, peer) = self.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(peer.ip().is_loopback().then_some(stream))
+    }
+}
+
+async fn serve(door: impl Door, router: Router, stopping: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
     let router = router.layer(middleware::from_fn(no_store));
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             () = stopping.cancelled() => break,
-            accepted = accept() => accepted,
+            accepted = door.next() => accepted,
         };
         let stream = match accepted {
             Ok(Some(stream)) => stream,

@@ -1,0 +1,48 @@
+//! One file a command: `Args` is what can be typed after it, `run` what it does.
+
+pub(crate) mod agents;
+pub(crate) mod attach;
+pub(crate) mod completions;
+pub(crate) mod daemon;
+pub(crate) mod diff;
+pub(crate) mod discard;
+pub(crate) mod doctor;
+pub(crate) mod env;
+pub(crate) mod exec;
+pub(crate) mod follow_up;
+pub(crate) mod init;
+pub(crate) mod land;
+pub(crate) mod logs;
+pub(crate) mod prune;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod shell;
+pub(crate) mod show;
+pub(crate) mod stop;
+
+use crate::{arguments::Command, failure::Outcome, session::Session};
+
+/// Runs a command.
+pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
+    match command {
+        Command::Init(args) => init::run(args, session).await,
+        Command::Doctor(args) => doctor::run(args, session).await,
+        Command::Run(args) => run::run(args, session).await,
+        Command::Ps(args) => ps::run(args, session).await,
+        Command::Show(args) => show::run(args, session).await,
+        Command::Logs(args) => logs::run(args, session).await,
+        Command::Attach(args) => attach::run(args, session).await,
+        Command::Shell(args) => shell::run(args, session).await,
+        Command::Exec(args) => exec::run(args, session).await,
+        Command::Diff(args) => diff::run(args, session).await,
+        Command::FollowUp(args) => follow_up::run(args, session).await,
+        Command::Land(args) => land::run(args, session).await,
+        Command::Discard(args) => discard::run(args, session).await,
+        Command::Prune(args) => prune::run(args, session).await,
+        Command::Stop(args) => stop::run(args, session).await,
+        Command::Env(args) => env::run(args, session).await,
+        Command::Daemon(args) => daemon::run(args, session).await,
+        Command::Agents(args) => agents::run(args, session).await,
+        Command::Completions(args) => completions::run(args, session),
+    }
+}

@@ -1,0 +1,168 @@
+//! `offshoot run`.
+
+use std::{io::Read, path::Path, process::ExitCode};
+
+use offshoot_core::{
+    agent::PermissionPolicy,
+    api::{TaskParams, TaskView},
+    egress::EgressRule,
+    name::TaskName,
+    problem::{Problem, ProblemKind},
+};
+
+use crate::{
+    failure::{Failure, Outcome},
+    project,
+    session::{Session, search_path, variables},
+    text::escape_line,
+    watching::{patiently, until_over},
+};
+
+/// Give a task to an agent, in an environment of its own
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What is asked; `-` reads it from standard input
+    prompt: String,
+    /// The agent; the project's default if not named
+    #[arg(long)]
+    agent: Option<String>,
+    /// Branch, tag or commit to start from; HEAD if not named
+    #[arg(long, value_name = "BRANCH")]
+    from: Option<String>,
+    /// The task's name; made from the prompt if not named
+    #[arg(long)]
+    name: Option<String>,
+    /// The model, as the agent calls it
+    #[arg(long)]
+    model: Option<String>,
+    /// Command that must succeed at the end, as in 'cargo test'
+    #[arg(long, value_name = "COMMAND")]
+    check: Option<String>,
+    /// Let a variable of your environment in, as in ANTHROPIC_API_KEY (repeatable; `ps` shows it)
+    #[arg(long, value_name = "NAME")]
+    pass_env: Vec<String>,
+    /// Allow a host besides the configured ones, as in example.org, *.example.org or host:8080 (repeatable)
+    #[arg(long, value_name = "RULE")]
+    allow: Vec<EgressRule>,
+    /// What the agent's permission requests get; the sandbox is the boundary either way
+    #[arg(long, value_enum)]
+    permission: Option<Permission>,
+    /// What this agent is told besides the project's instructions: a file, or the text itself
+    #[arg(long, value_name = "FILE-OR-TEXT")]
+    instructions: Option<String>,
+    /// Show what happens until the run is over, and exit 1 if it failed
+    #[arg(long)]
+    follow: bool,
+}
+
+/// What permission requests get.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Permission {
+    /// Said yes to
+    Allow,
+    /// Said no to
+    Deny,
+}
+
+impl From<Permission> for PermissionPolicy {
+    fn from(permission: Permission) -> Self {
+        match permission {
+            Permission::Allow => Self::Allow,
+            Permission::Deny => Self::Deny,
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
+    let directory = session.directory()?;
+    project::check_configuration(&directory, session)?;
+    check_name(args.name.as_deref())?;
+    let params = TaskParams {
+        path: directory.to_string_lossy().into_owned(),
+        prompt: read_prompt(&args.prompt)?,
+        agent: args.agent,
+        from: args.from,
+        name: args.name,
+        model: args.model,
+        check: args.check,
+        env: variables(&args.pass_env)?,
+        allow: args.allow,
+        permission: args.permission.map(Into::into),
+        instructions: args.instructions.as_deref().map(instructions).transpose()?,
+        search_path: search_path(),
+        by_hand: false,
+    };
+    let work = session.client.post("/v1/tasks", &params);
+    let view: TaskView = patiently(&session.screen, "creating the task", work).await?;
+    announce(&view, session);
+    if args.follow {
+        return until_over(session, &view, 0).await;
+    }
+    if session.screen.json {
+        session.screen.print_json(&view)?;
+    } else {
+        session.screen.print(view.task.name.as_str())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Notices of a new task, and that it waits if it waits.
+pub(crate) fn announce(view: &TaskView, session: &Session) {
+    if session.screen.json {
+        return;
+    }
+    for notice in &view.task.notices {
+        session.screen.say(&format!("note: {}", escape_line(notice)));
+    }
+    if let Some(place) = view.queue_place {
+        let what = view.waits_for.as_deref().unwrap_or("waits for room");
+        session.screen.say(&format!("queued, place {place}: {}", escape_line(what)));
+    }
+}
+
+/// The prompt; from standard input if it is `-`.
+pub(crate) fn read_prompt(prompt: &str) -> Result<String, Failure> {
+    let text = if prompt == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(|error| {
+            Problem::new(
+                ProblemKind::Invalid,
+                "prompt_unreadable",
+                format!("cannot read the prompt: {error}"),
+            )
+        })?;
+        text
+    } else {
+        prompt.to_owned()
+    };
+    if text.trim().is_empty() {
+        return Err(Problem::new(ProblemKind::Invalid, "prompt_empty", "the prompt is empty")
+            .hint("say what is to be done; for an environment without an agent: offshoot env up")
+            .into());
+    }
+    Ok(text)
+}
+
+/// Refuses a name that is none, before anything is asked of the daemon.
+pub(crate) fn check_name(name: Option<&str>) -> Result<(), Failure> {
+    let Some(name) = name else { return Ok(()) };
+    match name.parse::<TaskName>() {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let like = TaskName::from_prompt(name);
+            Err(Problem::new(ProblemKind::Invalid, "name_invalid", error.to_string())
+                .hint(format!("for example --name {like}"))
+                .into())
+        }
+    }
+}
+
+fn instructions(given: &str) -> Result<String, Failure> {
+    if given.contains('\n') || !Path::new(given).is_file() {
+        return Ok(given.to_owned());
+    }
+    std::fs::read_to_string(given).map_err(|error| {
+        Problem::new(ProblemKind::Invalid, "instructions_unreadable", format!("cannot read {given}: {error}"))
+            .into()
+    })
+}

@@ -1,0 +1,260 @@
+//! Events in plain words, one after the other. Pieces of one message are put together before they are shown.
+
+use offshoot_core::{
+    agent::{AgentEvent, AnsweredBy, Role, ToolStatus, TurnEnd},
+    event::{Entry, Event},
+    lifecycle::RunEnd,
+};
+
+use super::colour::Paint;
+use crate::text::{count, escape_block, escape_line, short, size, span};
+
+/// Makes lines of entries. Holds back a message until it is whole.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    paint: Paint,
+    message: Option<(Role, String)>,
+}
+
+/// Longest message held back before its beginning is shown: some screens of text.
+const MAX_HELD: usize = 16 << 10;
+
+impl Printer {
+    /// With or without colour.
+    pub(crate) fn new(colour: bool) -> Self {
+        Self { paint: Paint(colour), message: None }
+    }
+
+    /// What to show now that this entry is known.
+    pub(crate) fn print(&mut self, entry: &Entry) -> Option<String> {
+        if let Event::Agent { agent: AgentEvent::Message { role, text }, .. } = &entry.event {
+            let mut before = None;
+            match &mut self.message {
+                Some((held, message)) if held == role && message.len() < MAX_HELD => message.push_str(text),
+                _ => {
+                    before = self.flush();
+                    self.message = Some((*role, text.clone()));
+                }
+            }
+            return before;
+        }
+        let line = line(&entry.event, self.paint);
+        if line.is_none() {
+            return None;
+        }
+        let lines: Vec<String> = self.flush().into_iter().chain(line).collect();
+        Some(lines.join("\n"))
+    }
+
+    /// What is held back.
+    pub(crate) fn flush(&mut self) -> Option<String> {
+        let (role, text) = self.message.take()?;
+        let text = escape_block(text.trim());
+        if text.is_empty() {
+            return None;
+        }
+        Some(match role {
+            Role::Assistant => text,
+            Role::Thought => self.paint.faint(&text),
+        })
+    }
+}
+
+/// One event in words; `None` if it says nothing to a person.
+fn line(event: &Event, paint: Paint) -> Option<String> {
+    let text = match event {
+        Event::TaskCreated(created) => {
+            let target = created.target.as_deref().map(escape_line).unwrap_or_else(|| "no branch".to_owned());
+            format!("created from {target} at {}", short(&created.base))
+        }
+        Event::RunQueued(queued) if queued.prompt.is_empty() => "asked for an environment".to_owned(),
+        Event::RunQueued(queued) => {
+            return Some(paint.bold(&format!(
+                "run {}: {}",
+                queued.number,
+                escape_block(queued.prompt.trim())
+            )));
+        }
+        Event::RunAdmitted => return None,
+        Event::EnvironmentCreating(_) => return None,
+        Event::Preparing { step } => escape_line(step),
+        Event::EnvironmentUp { tier, soft_limits, took_us, .. } => {
+            let soft = if soft_limits.is_empty() {
+                String::new()
+            } else {
+                format!("; watched only: {}", escape_line(&soft_limits.join(", ")))
+            };
+            format!("environment up in {} ({}{soft})", span(took_us.div_ceil(1000)), escape_line(tier))
+        }
+        Event::EnvironmentSuspended { .. } => "environment frozen: nothing happened in it".to_owned(),
+        Event::EnvironmentResumed { .. } => "environment thawed".to_owned(),
+        Event::EnvironmentLost { reason, .. } => {
+            format!("environment lost: {}; its files are kept", escape_line(reason))
+        }
+        Event::EnvironmentRemoved { reason, .. } => format!("environment removed: {}", escape_line(reason)),
+        Event::AgentFailed { reason, .. } => {
+            return Some(paint.red(&format!("agent failed: {}", escape_line(reason))));
+        }
+        Event::AgentStarted { .. } => "agent started".to_owned(),
+        Event::Agent { agent, .. } => return agent_line(agent, paint),
+        Event::Checkpoint { number, title, changed, .. } => {
+            format!("checkpoint {number}: {} ({})", escape_line(title), count((*changed).into(), "file"))
+        }
+        Event::Changes(_) => return None,
+        Event::AttentionNeeded { reason } => {
+            return Some(paint.red(&format!("needs attention: {}", escape_line(reason))));
+        }
+        Event::AttentionSettled => "settled, goes on".to_owned(),
+        Event::AgentResting => "agent rests".to_owned(),
+        Event::StopRequested => "asked to stop".to_owned(),
+        Event::CheckStarted { command, .. } => format!("check: {}", escape_line(command)),
+        Event::CheckEnded { code: Some(0), .. } => return Some(paint.green("check passed")),
+        Event::CheckEnded { code, output } => {
+            let how = code.map_or("was killed or took too long".to_owned(), |c| format!("failed with {c}"));
+            return Some(format!(
+                "{}\n{}",
+                paint.red(&format!("check {how}")),
+                escape_block(output.trim_end())
+            ));
+        }
+        Event::Harvesting => return None,
+        Event::Harvested(harvested) => {
+            let leftovers = if harvested.leftovers { ", what was left uncommitted among them" } else { "" };
+            let unpublished = harvested
+                .unpublished
+                .as_deref()
+                .map(|why| format!("\nnot in your repository yet: {}", escape_line(why)))
+                .unwrap_or_default();
+            format!(
+                "{} on the branch, {} changed{leftovers}{unpublished}",
+                count(harvested.commits.into(), "commit"),
+                count(harvested.changes.files.into(), "file")
+            )
+        }
+        Event::RunEnded { end, reason } => {
+            let reason = escape_line(reason);
+            return Some(match end {
+                RunEnd::Complete => paint.green(&format!("complete: {reason}")),
+                RunEnd::Failed => paint.red(&format!("failed: {reason}")),
+                RunEnd::Stopped => format!("stopped: {reason}"),
+            });
+        }
+        Event::LandingStarted { target, .. } => format!("landing in {}", escape_line(target)),
+        Event::LandingRefused { reason } => format!("not landed: {}", escape_line(reason)),
+        Event::Landed { target, commit } => {
+            return Some(paint.green(&format!("landed in {} as {}", escape_line(target), short(commit))));
+        }
+        Event::Discarded { reason } => format!("discarded: {}", escape_line(reason)),
+    };
+    Some(paint.faint(&text))
+}
+
+fn agent_line(event: &AgentEvent, paint: Paint) -> Option<String> {
+    Some(match event {
+        AgentEvent::SessionOpened { .. }
+        | AgentEvent::TurnStarted { .. }
+        | AgentEvent::Message { .. }
+        | AgentEvent::Usage { .. }
+        | AgentEvent::Idle => return None,
+        AgentEvent::ToolCall { title, status, detail, .. } => {
+            let title = escape_line(title);
+            match status {
+                ToolStatus::Pending | ToolStatus::Running if title.is_empty() => return None,
+                ToolStatus::Pending => return None,
+                ToolStatus::Running => paint.cyan(&format!("→ {title}")),
+                ToolStatus::Completed => paint.faint(&format!("✓ {title}")),
+                ToolStatus::Failed => {
+                    let detail =
+                        detail.as_deref().map(|d| format!(": {}", escape_line(d))).unwrap_or_default();
+                    paint.red(&format!("✗ {title}{detail}"))
+                }
+            }
+        }
+        AgentEvent::Asked { title, waits: true, .. } => paint.red(&format!("asks: {}", escape_line(title))),
+        AgentEvent::Asked { title, .. } => paint.faint(&format!("asks: {}", escape_line(title))),
+        AgentEvent::Answered { option, by, .. } => {
+            let who = match by {
+                AnsweredBy::Policy => "by policy",
+                AnsweredBy::Person => "by a person",
+            };
+            let what = if option.is_empty() { "withdrawn".to_owned() } else { escape_line(option) };
+            paint.faint(&format!("answered {who}: {what}"))
+        }
+        AgentEvent::Trouble { text, retrying } => {
+            let retrying = if *retrying { " (tries again)" } else { "" };
+            paint.red(&format!("trouble: {}{retrying}", escape_line(text)))
+        }
+        AgentEvent::TurnEnded { reason, text, .. } => {
+            let text = text.as_deref().map(escape_block).unwrap_or_default();
+            match reason {
+                TurnEnd::Completed if text.is_empty() => return None,
+                TurnEnd::Completed => text,
+                TurnEnd::Cancelled => paint.faint("turn cancelled"),
+                TurnEnd::Refused => paint.red(&format!("refused: {text}")),
+                TurnEnd::Limit => paint.red(&format!("a limit was reached: {text}")),
+                TurnEnd::Failed => paint.red(&format!("turn failed: {text}")),
+            }
+        }
+        AgentEvent::Attention { reason } => paint.red(&format!("attention: {}", escape_line(reason))),
+    })
+}
+
+/// What a run has cost, in words; empty if the agent does not tell.
+pub(crate) fn cost(input: u64, output: u64, dollars: Option<f64>) -> String {
+    if input == 0 && output == 0 && dollars.is_none() {
+        return String::new();
+    }
+    let dollars = dollars.map(|d| format!(", about ${d:.2}")).unwrap_or_default();
+    format!("{input} tokens in, {output} out{dollars}")
+}
+
+/// Limits in words.
+pub(crate) fn limits(limits: &offshoot_core::event::Limits) -> String {
+    let cpu = limits.cpu_percent.map(|p| format!(", {p} % of a core")).unwrap_or_default();
+    format!(
+        "{} memory, {} processes, {} disk{cpu}",
+        size(limits.memory_bytes),
+        limits.processes,
+        size(limits.disk_bytes)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(event: serde_json::Value) -> Entry {
+        serde_json::from_value(json!({
+            "seq": 1, "at": 0, "task": "01900000-0000-7000-8000-000000000001", "run": null, "event": event
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn pieces_of_a_message_become_one() {
+        let mut printer = Printer::new(false);
+        let piece = |text: &str, role: &str| {
+            entry(
+                json!({"type": "agent", "offset": 1, "agent": {"type": "message", "role": role, "text": text}}),
+            )
+        };
+        assert_eq!(printer.print(&piece("I look", "thought")), None);
+        assert_eq!(printer.print(&piece("Hel", "assistant")).as_deref(), Some("I look"));
+        assert_eq!(printer.print(&piece("lo\x1b[2J\n", "assistant")), None);
+        assert_eq!(printer.print(&entry(json!({"type": "run_admitted"}))), None);
+        let tool = entry(json!({"type": "agent", "offset": 1, "agent": {"type": "tool_call", "id": "1",
+            "title": "cargo test\nrm", "kind": "execute", "status": "failed", "locations": [], "detail": "exit 1"}}));
+        assert_eq!(printer.print(&tool).as_deref(), Some("Hello␛[2J\n✗ cargo test rm: exit 1"));
+    }
+
+    #[test]
+    fn ends_say_why() {
+        let mut printer = Printer::new(false);
+        let ended = entry(json!({"type": "run_ended", "end": "failed", "reason": "the check failed"}));
+        assert_eq!(printer.print(&ended).as_deref(), Some("failed: the check failed"));
+        let check = entry(json!({"type": "check_ended", "code": 2, "output": "1 test failed\n"}));
+        assert_eq!(printer.print(&check).as_deref(), Some("check failed with 2\n1 test failed"));
+    }
+}

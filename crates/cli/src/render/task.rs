@@ -1,0 +1,149 @@
+//! One task with its history.
+
+use offshoot_core::{
+    api::TaskView,
+    event::Entry,
+    lifecycle::EnvironmentState,
+    record::{EnvironmentRecord, RunRecord},
+};
+
+use super::{
+    colour::Paint,
+    event::{Printer, cost, limits},
+};
+use crate::text::{count, escape_block, escape_line, moment, short, size, span};
+
+/// Facts first, then runs, checkpoints, and what happened.
+pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String {
+    let paint = Paint(colour);
+    let task = &view.task;
+    let mut text = String::new();
+    let mut fact = |name: &str, value: String| {
+        text.push_str(&format!("{name:<12}{value}\n"));
+    };
+    let reason = task.reason.as_deref().map(|r| format!(": {}", escape_line(r))).unwrap_or_default();
+    fact("task", format!("{} ({})", paint.bold(task.name.as_str()), task.id));
+    fact("state", paint.state(task.state, &format!("{}{reason}", task.state.word())));
+    if let Some(place) = view.queue_place {
+        let what = view.waits_for.as_deref().unwrap_or("waits for room");
+        fact("queue", format!("place {place}: {}", escape_line(what)));
+    }
+    fact("agent", task.agent.as_deref().map_or("none, by hand".to_owned(), escape_line));
+    fact("repository", escape_line(&task.root));
+    fact("branch", escape_line(&task.branch));
+    let target = task.target.as_deref().map(|t| format!(", from {}", escape_line(t))).unwrap_or_default();
+    fact("base", format!("{}{target}", short(&task.base)));
+    if let Some(head) = &task.head {
+        fact("head", short(head).to_owned());
+    }
+    if let Some(commit) = &task.landed {
+        fact("landed", short(commit).to_owned());
+    }
+    if task.changes.files > 0 {
+        let changes = &task.changes;
+        fact(
+            "changes",
+            format!("{}, +{} −{}", count(changes.files.into(), "file"), changes.added, changes.deleted),
+        );
+    }
+    if let Some(environment) = &task.environment {
+        fact("environment", describe(environment, view));
+    }
+    if let Some(why) = &task.unpublished {
+        fact("note", format!("not in your repository yet: {}", escape_line(why)));
+    }
+    for notice in &task.notices {
+        fact("note", escape_line(notice));
+    }
+    for run in &task.runs {
+        text.push('\n');
+        text.push_str(&describe_run(run, paint));
+    }
+    if !task.checkpoints.is_empty() {
+        text.push_str(&format!("\n{}\n", paint.bold("checkpoints (offshoot diff TASK --step NUMBER)")));
+        for checkpoint in &task.checkpoints {
+            text.push_str(&format!(
+                "  {:>3}  {}  {}  {}\n",
+                checkpoint.number,
+                moment(checkpoint.at),
+                count(checkpoint.changed.into(), "file"),
+                escape_line(&checkpoint.title)
+            ));
+        }
+    }
+    if !events.is_empty() {
+        text.push_str(&format!("\n{}\n", paint.bold("what happened")));
+        let mut printer = Printer::new(colour);
+        let stamped = |at, said: &str, text: &mut String| {
+            for (n, line) in said.lines().enumerate() {
+                let stamp = if n == 0 { moment(at) } else { " ".repeat(19) };
+                text.push_str(&format!("  {}  {line}\n", paint.faint(&stamp)));
+            }
+        };
+        for entry in events {
+            if let Some(said) = printer.print(entry) {
+                stamped(entry.at, &said, &mut text);
+            }
+        }
+        if let (Some(said), Some(last)) = (printer.flush(), events.last()) {
+            stamped(last.at, &said, &mut text);
+        }
+    }
+    text
+}
+
+fn describe(environment: &EnvironmentRecord, view: &TaskView) -> String {
+    let state = match environment.state {
+        EnvironmentState::Creating => "is made",
+        EnvironmentState::Up => "up",
+        EnvironmentState::Suspended => "frozen",
+        EnvironmentState::Down => "down, its files are kept",
+        EnvironmentState::Removed => "removed",
+    };
+    let mut parts = vec![state.to_owned()];
+    parts.extend(environment.tier.as_deref().map(|tier| format!("isolation {}", escape_line(tier))));
+    parts.extend(environment.up_us.map(|us| format!("came up in {}", span(us.div_ceil(1000)))));
+    parts.extend(view.memory_bytes.map(|b| format!("{} memory", size(b))));
+    parts.extend(
+        view.processes.map(|n| if n == 1 { "1 process".to_owned() } else { format!("{n} processes") }),
+    );
+    parts.extend(view.disk_bytes.map(|b| format!("{} disk", size(b))));
+    if !environment.soft_limits.is_empty() {
+        parts.push(format!("watched only: {}", escape_line(&environment.soft_limits.join(", "))));
+    }
+    parts.join(", ")
+}
+
+fn describe_run(run: &RunRecord, paint: Paint) -> String {
+    let mut text =
+        format!("{}\n", paint.bold(&format!("run {}, asked {}", run.number, moment(run.queued_at))));
+    for line in escape_block(run.prompt.trim()).lines() {
+        text.push_str(&format!("  {line}\n"));
+    }
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            text.push_str(&format!("  {name:<10}{value}\n"));
+        }
+    };
+    fact("model", run.model.as_deref().map(escape_line).unwrap_or_default());
+    let names: Vec<String> = run.pass_env.iter().map(|n| escape_line(n)).collect();
+    fact("let in", names.join(", "));
+    let hosts: Vec<String> = run.egress.iter().map(ToString::to_string).collect();
+    fact("may reach", hosts.join(", "));
+    fact("limits", limits(&run.limits));
+    fact("cost", cost(run.input_tokens, run.output_tokens, run.cost_usd));
+    if let Some(check) = &run.check {
+        let outcome = match run.check_code {
+            None => String::new(),
+            Some(0) => " passed".to_owned(),
+            Some(-1) => " was killed or took too long".to_owned(),
+            Some(code) => format!(" failed with {code}"),
+        };
+        fact("check", format!("{}{outcome}", escape_line(check)));
+    }
+    if let (Some(ended), Some(started)) = (run.ended_at, run.started_at) {
+        fact("took", span(ended.since(started)));
+    }
+    fact("ended", run.reason.as_deref().map(escape_line).unwrap_or_default());
+    text
+}

@@ -1,0 +1,5 @@
+//! The API at its edges: over real sockets.
+
+mod document;
+mod events;
+mod guard;
