@@ -115,6 +115,7 @@ impl Engine {
                     closed = true;
                     deadline.get_or_insert_with(|| Instant::now() + GRACE);
                     let _ = live.sandbox.close_input(&exec).await;
+                    talk.conversation.observe_input_closed();
                     continue;
                 }
                 Some(Send::CloseInput) | None => {}
