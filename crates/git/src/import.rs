@@ -264,9 +264,8 @@ impl Store {
         if let Some(line) = kinds.split(|b| *b == b'\n').find(|line| !line.is_empty() && *line != b"commit") {
             return Err(ImportError::Refused(format!("a ref is no commit ({})", clean(line))));
         }
-        let walk = ["rev-list", "--objects", "--stdin", "--quiet"];
-        let result =
-            self.quarantined(quarantine, limits).args(walk).input(format!("{names}--not\n--all\n")).ok();
+        let walk = ["rev-list", "--objects", "--stdin", "--not", "--all", "--quiet"];
+        let result = self.quarantined(quarantine, limits).args(walk).input(names).ok();
         refused(result)
     }
 
@@ -279,8 +278,8 @@ impl Store {
             return Ok(true);
         }
         // `--boundary` names a commit marked `-` where the walk meets known history.
-        let asked: String = std::iter::once(format!("{head}\n--not\n"))
-            .chain(bases.values().map(|oid| format!("{oid}\n")))
+        let asked: String = std::iter::once(format!("{head}\n"))
+            .chain(bases.values().map(|oid| format!("^{oid}\n")))
             .collect();
         let args = ["rev-list", "--boundary", "--stdin"];
         let git = self.git().objects(quarantine, &self.dir().join("objects"));

@@ -128,9 +128,8 @@ fn refuse_checked_out(repo: &Repository, branch: &str) -> Result<(), PublishErro
 
 /// Brings `commit` and what it reaches into the user's repository. No ref is written.
 pub(crate) fn deliver(store: &Store, repo: &Repository, commit: &Oid) -> Result<(), GitError> {
-    let have = repo.git().args(["rev-list", "--objects", "--quiet", "--stdin"]);
-    let asked = format!("{commit}\n--not\n--all\n");
-    if have.input(asked).limit(DELIVER).run()?.code == Some(0) {
+    let have = repo.git().args(["rev-list", "--objects", "--stdin", "--not", "--all", "--quiet"]);
+    if have.input(format!("{commit}\n")).limit(DELIVER).run()?.code == Some(0) {
         return Ok(());
     }
     repo.git()

@@ -181,7 +181,10 @@ impl Store {
             .objects(&base, objects)
             .config("core.sharedRepository=0644")
             .config("core.fsync=all")
-            .args(["pack-objects", "--revs", "--non-empty", "-q", "--delta-base-offset"])
+            // What is packed is taken over as it is. Loose objects are not worth a search for deltas: 50,000 of them
+            // cost 52 s with it and 10 s without (two busy cores).
+            .config("pack.compression=1")
+            .args(["pack-objects", "--revs", "--non-empty", "-q", "--delta-base-offset", "--window=0"])
             .arg(base.join("pack/pack"))
             .input(wanted)
             .limit(EXPORT)

@@ -1,6 +1,5 @@
 # base_checkout <format> <objects> <commit> <branch> <name> <email> <shallow>
 skeleton "$@"
-git -c checkout.workers=0 -c checkout.thresholdForParallelism=200 read-tree -m -u --empty 2>/dev/null || :
 git -c checkout.workers=0 -c checkout.thresholdForParallelism=200 reset -q --hard "$3"
 git update-index -q --untracked-cache || :
 GIT_OPTIONAL_LOCKS=1 git status --porcelain >/dev/null

@@ -7,7 +7,8 @@ if [ "$ended" = 1 ]; then
   if [ -d "$GIT_DIR/refs" ]; then find "$GIT_DIR/refs" -name '*.lock' -type f -exec rm -f {} +; fi
 fi
 unmerged=$(git ls-files -u -z 2>/dev/null | tr -cd '\000' | wc -c | tr -d ' ')
-submodules=$(git status --porcelain=v2 -z 2>/dev/null | tr '\000\n' '\n ' | grep -c '^1 .. S\(C..\|.M.\|..U\)' || :)
+submodules=0
+[ ! -f .gitmodules ] || submodules=$(git status --porcelain=v2 -z 2>/dev/null | tr '\000\n' '\n ' | grep -c '^1 .. S\(C..\|.M.\|..U\)' || :)
 head=$(git rev-parse -q --verify 'HEAD^{commit}' || :)
 merging=
 if [ -f "$GIT_DIR/MERGE_HEAD" ] && [ "$unmerged" = 0 ]; then

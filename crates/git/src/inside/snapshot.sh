@@ -14,13 +14,15 @@ snapshot() {
   if grep -q '^[a-z]' "$INDEX.list"; then
     git ls-files -z | git update-index -z --no-assume-unchanged --stdin
   fi
-  unreadable=0
-  git add -A --ignore-errors . 2>"$INDEX.err" || unreadable=$(grep -c '^error:.*\(unable to index\|open(\)' "$INDEX.err" || :)
+  git add -A --ignore-errors . 2>"$INDEX.err" || :
+  unreadable=$(grep -c '^error: unable to index file\|^warning: could not open directory' "$INDEX.err" || :)
   # Repositories within: those git took as a bare commit name (whose objects nobody would have), and those it left out.
   : >"$INDEX.list"
   {
     git ls-files -s -z | { grep -z '^160000' || :; } | cut -z -f2-
-    git ls-files -o --exclude-standard -z | { grep -z '/$' || :; }
+    if grep -q 'does not have a commit checked out' "$INDEX.err"; then
+      git ls-files -o --exclude-standard -z | { grep -z '/$' || :; }
+    fi
   } | xargs -0 -r -n1 sh -eu -c "$ADOPT" adopt
   tree=$(git write-tree)
 }
