@@ -208,7 +208,8 @@ pub fn synthetic_addresses(rules: &[EgressRule]) -> Vec<(HostName, Ipv4Addr)> {
         }
     }
     let first = u32::from(SYNTHETIC.0) + 1;
-    let last = u32::from(WILDCARD) - 1;
+    // The two last are taken: the wildcard's, and the environment's own.
+    let last = u32::from(WILDCARD) - 2;
     names.into_iter().zip(first..=last).map(|(name, n)| (name, Ipv4Addr::from(n))).collect()
 }
 

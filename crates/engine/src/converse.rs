@@ -101,7 +101,11 @@ impl Engine {
                 if let ConversationState::InTurn(turn) = talk.conversation.state() {
                     wants.cancel_turn = Some(turn);
                 }
-                deadline.get_or_insert_with(|| Instant::now() + GRACE);
+                if deadline.is_none() {
+                    // It may be frozen; only what runs can be asked to stop.
+                    self.ready(record.id).await?;
+                    deadline = Some(Instant::now() + GRACE);
+                }
             }
             match talk.conversation.next(&wants) {
                 Some(Send::Bytes(bytes)) => {

@@ -108,6 +108,12 @@ impl Engine {
             Problem::new(ProblemKind::Unavailable, "git_missing", offshoot_core::problem::chain(&e))
                 .hint("install git 2.38 or newer")
         })?;
+        match offshoot_sandbox::delegate() {
+            Ok(delegated) => tracing::info!(delegated, "control groups"),
+            Err(error) => {
+                tracing::info!(%error, "no control groups; limits are watched where they cannot be held")
+            }
+        }
         let store = Store::open(&options.state_dir.join("store.db")).map_err(open_problem)?;
         let user = read_user_config(&options.user_config)?;
         let texts: Vec<_> = user.agents.iter().map(|(name, table)| agent_text(name, table)).collect();
@@ -158,8 +164,11 @@ impl Engine {
                 self.drive(task.id);
             }
         }
-        let layout = self.inner.layout.clone();
+        let (layout, ledger) = (self.inner.layout.clone(), self.inner.ledger.clone());
         tokio::task::spawn_blocking(move || {
+            if let Err(error) = ledger.store().backup() {
+                tracing::warn!(%error, "could not copy the store");
+            }
             if let Err(error) = remove::empty_trash(&layout) {
                 tracing::warn!(%error, "could not empty the trash");
             }

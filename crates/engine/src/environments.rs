@@ -29,10 +29,6 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::{clock, engine::Engine, project};
 
-/// After how long without activity processes are frozen, if nobody says otherwise.
-const SUSPEND_AFTER: Duration = Duration::from_secs(30 * 60);
-/// How often the house is looked after. Costs a look at a table.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How long a sandbox may take to say what it uses.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -101,7 +97,18 @@ impl Environments {
         tokio::time::timeout(USAGE_TIMEOUT, live.sandbox.stats()).await.ok()?.ok()
     }
 
-    fn gate(&self, task: TaskId) -> Arc<tokio::sync::Mutex<()>> {
+    /// All that have processes.
+    pub fn all(&self) -> Vec<Live> {
+        lock(&self.live).values().cloned().collect()
+    }
+
+    /// Those in which nothing happened for so long.
+    pub fn quiet_for(&self, span: Duration) -> Vec<EnvironmentId> {
+        lock(&self.touched).iter().filter(|(_, at)| at.elapsed() >= span).map(|(id, _)| *id).collect()
+    }
+
+    /// Held by whoever changes what state a task's environment is in.
+    pub fn gate(&self, task: TaskId) -> Arc<tokio::sync::Mutex<()>> {
         lock(&self.gates).entry(task).or_default().clone()
     }
 
@@ -150,6 +157,14 @@ impl Engine {
             .ok_or_else(|| Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"))?;
         let start = record.head.as_ref().unwrap_or(&record.base);
         let commit: Oid = start.parse().map_err(|e| Problem::internal("the task's commit is not one", &e))?;
+        if record.head.is_some() {
+            // What a run left is not shown to other runs, unless one starts from it.
+            let (objects, commit) = (project.objects.clone(), commit.clone());
+            tokio::task::spawn_blocking(move || objects.offer(&commit))
+                .await
+                .map_err(|e| Problem::internal("preparing the commit was interrupted", &e))?
+                .map_err(|e| project::git_problem("the task's commit could not be prepared", &e))?;
+        }
         let config = project::config(std::path::Path::new(&record.root))?;
         let user = self.user_config()?;
         let named: Vec<_> = user.tools.directories.iter().map(PathBuf::from).collect();
@@ -405,57 +420,6 @@ impl Engine {
         let live = self.inner.environments.forget(environment.id);
         if let Ok(lease) = Lease::open(&self.inner.layout, environment.id) {
             lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?;
-        }
-        Ok(())
-    }
-
-    /// Freezes what nobody uses, for as long as the engine lives.
-    pub(crate) async fn keep_house(&self) {
-        let mut tick = tokio::time::interval(HOUSEKEEPING);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tick.tick().await;
-            if lock(&self.inner.environments.live).is_empty() {
-                continue;
-            }
-            if let Err(problem) = self.suspend_idle().await {
-                tracing::warn!(%problem, "could not suspend");
-            }
-        }
-    }
-
-    async fn suspend_idle(&self) -> Result<(), Problem> {
-        let after = self.user_config()?.machine.suspend_after.map_or(SUSPEND_AFTER, |span| span.0);
-        let idle: Vec<_> = {
-            let touched = lock(&self.inner.environments.touched);
-            touched.iter().filter(|(_, at)| at.elapsed() >= after).map(|(id, _)| *id).collect()
-        };
-        if idle.is_empty() {
-            return Ok(());
-        }
-        let filter = offshoot_store::TaskFilter { project: None, include_done: false };
-        let tasks = self
-            .inner
-            .ledger
-            .store()
-            .tasks(&filter, usize::MAX)
-            .map_err(|e| crate::ledger::store_problem(&e))?;
-        for task in tasks {
-            let Some(environment) = task.environment.as_ref().filter(|e| idle.contains(&e.id)) else {
-                continue;
-            };
-            let at_work = matches!(task.state, TaskState::Running | TaskState::Queued);
-            if at_work || environment.state != EnvironmentState::Up {
-                continue;
-            }
-            let gate = self.inner.environments.gate(task.id);
-            let _gate = gate.lock().await;
-            let Some(live) = self.inner.environments.live(environment.id) else { continue };
-            let event = Event::EnvironmentSuspended { environment: environment.id };
-            self.inner.ledger.append(task.id, task.run().map(|r| r.id), vec![event])?;
-            if let Err(error) = live.sandbox.freeze().await {
-                tracing::warn!(error = %chain(&error), environment = %environment.id, "could not freeze");
-            }
         }
         Ok(())
     }

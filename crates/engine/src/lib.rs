@@ -8,6 +8,7 @@
 //! | `admission` | who may start now: pure |
 //! | `run` | the driver of one run, from state to state |
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
+//! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `launch`, `converse` | the agent: started once, and talked with |
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
 //! | `review` | diff and landing |
@@ -23,6 +24,7 @@ mod dispatch;
 mod engine;
 mod environments;
 mod exec;
+mod guard;
 mod harvest;
 mod launch;
 mod ledger;

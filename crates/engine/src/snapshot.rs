@@ -20,8 +20,12 @@ use crate::{clock, engine::Engine, environments::Live};
 const SECONDS: u64 = 120;
 /// How much of a report is read; one has a few hundred bytes.
 const REPORT: u64 = 64 * 1024;
-/// Prints what differs from the base, and the subject of the newest commit of the task's own.
-const COUNT: &str = r#"git -c core.fsmonitor=false diff --no-ext-diff --no-textconv --shortstat "$1" "$2" --; git log -1 --format=%s "$1..HEAD" --"#;
+/// Prints, a line each: what differs from the base, what differs from the checkpoint before, and the subject of the
+/// newest commit of the task's own.
+const COUNT: &str = r#"
+stat() { git -c core.fsmonitor=false diff --no-ext-diff --no-textconv --shortstat "$1" "$2" -- | tr -d '\n'; echo; }
+stat "$1" "$3"; stat "$2" "$3"; git log -1 --format=%s "$1..HEAD" --
+"#;
 
 /// Takes checkpoints of one run, one at a time; news that come meanwhile are put together.
 pub struct Snapshots {
@@ -79,20 +83,27 @@ impl Engine {
         let report = self.report(live, "checkpoint", inside::checkpoint(number, &message), SECONDS).await?;
         let taken = Checkpointed::read(&report)
             .map_err(|e| Problem::internal("the checkpoint's report makes no sense", &e))?;
-        if !taken.created {
+        let commit = taken.commit.to_string();
+        let before = record.checkpoints.last().map_or(&record.base, |c| &c.commit).clone();
+        // Not made anew means that a commit has these very files: the one before, or one the agent made itself.
+        if commit == before || commit == record.base {
             return Ok(());
         }
         fault::point("run.checkpoint");
-        let commit = taken.commit.to_string();
-        let argv = ["sh", "-c", COUNT, "offshoot", &record.base, &commit].map(str::to_owned).to_vec();
+        let argv =
+            ["sh", "-c", COUNT, "offshoot", &record.base, &before, &commit].map(str::to_owned).to_vec();
         let counted = self.report(live, "count", argv, SECONDS).await.unwrap_or_default();
-        let changes = changes(&String::from_utf8_lossy(&counted));
+        let counted = String::from_utf8_lossy(&counted);
+        let mut lines = counted.lines();
+        let mut changes = changes(lines.next().unwrap_or_default());
+        let step = self::changes(lines.next().unwrap_or_default());
+        changes.latest_commit = lines.next().map(|subject| subject.chars().take(200).collect());
         tracing::debug!(%task, number, "checkpoint");
         let taken = Event::Checkpoint {
             number,
             commit,
             title: title.chars().take(200).collect(),
-            changed: u32::try_from(taken.changed).unwrap_or(u32::MAX),
+            changed: step.files,
         };
         self.inner.ledger.append(task, Some(run), vec![taken, Event::Changes(changes)])
     }
@@ -128,24 +139,17 @@ impl Engine {
     }
 }
 
-/// Reads ` 3 files changed, 5 insertions(+), 1 deletion(-)` and the line after it.
-fn changes(text: &str) -> Changes {
+/// Reads ` 3 files changed, 5 insertions(+), 1 deletion(-)`.
+fn changes(line: &str) -> Changes {
     let mut changes = Changes::default();
-    for line in text.lines() {
-        let line = line.trim();
-        if line.contains(" changed") && line.starts_with(|c: char| c.is_ascii_digit()) && changes.files == 0 {
-            for part in line.split(", ") {
-                let number: u64 = part.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
-                if part.contains("file") {
-                    changes.files = u32::try_from(number).unwrap_or(u32::MAX);
-                } else if part.contains("insertion") {
-                    changes.added = number;
-                } else if part.contains("deletion") {
-                    changes.deleted = number;
-                }
-            }
-        } else if !line.is_empty() {
-            changes.latest_commit = Some(line.chars().take(200).collect());
+    for part in line.trim().split(", ") {
+        let number: u64 = part.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or_default();
+        if part.contains("file") {
+            changes.files = u32::try_from(number).unwrap_or(u32::MAX);
+        } else if part.contains("insertion") {
+            changes.added = number;
+        } else if part.contains("deletion") {
+            changes.deleted = number;
         }
     }
     changes
@@ -158,13 +162,14 @@ mod tests {
     #[test]
     fn counts_are_read() {
         for (text, want) in [
-            ("", (0, 0, 0, None)),
-            (" 1 file changed, 1 insertion(+)\nAdd x\n", (1, 1, 0, Some("Add x"))),
-            (" 3 files changed, 5 insertions(+), 2 deletions(-)\n", (3, 5, 2, None)),
-            ("only a commit\n", (0, 0, 0, Some("only a commit"))),
+            ("", (0, 0, 0)),
+            (" 1 file changed, 1 insertion(+)", (1, 1, 0)),
+            (" 3 files changed, 5 insertions(+), 2 deletions(-)", (3, 5, 2)),
+            ("hostile, text", (0, 0, 0)),
+            ("99999999999999999999 files", (0, 0, 0)),
         ] {
             let got = changes(text);
-            assert_eq!((got.files, got.added, got.deleted, got.latest_commit.as_deref()), want, "{text:?}");
+            assert_eq!((got.files, got.added, got.deleted), want, "{text:?}");
         }
     }
 }

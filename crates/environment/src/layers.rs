@@ -231,6 +231,9 @@ impl Layers {
         let _lock = self.building.lock().await;
         let mut gone = Vec::new();
         let stacks = self.layout.stacks(self.project);
+        // What the newest commit is made of stays: the next task most likely starts there.
+        let newest = self.by_age().pop().and_then(|commit| self.known(&commit)).unwrap_or_default();
+        let keep = |id: &str| newest.iter().any(|kept| kept == id) || keep(id);
         for entry in fs::read_dir(&stacks).map_err(io_error("list", &stacks))?.flatten() {
             let layers = read_stack(&entry.path());
             if layers.is_none_or(|layers| !layers.iter().all(|id| keep(id))) {
@@ -269,20 +272,25 @@ impl Layers {
         sealed.durable || sealed.boot == boot_id()
     }
 
-    /// The commit with layers that differs least, if one is near enough.
-    async fn nearest(&self, store: &Store, commit: &Oid) -> Option<(Oid, Vec<String>)> {
-        let mut known: Vec<_> = fs::read_dir(self.layout.stacks(self.project))
-            .ok()?
+    /// The commits that have layers, the newest last.
+    fn by_age(&self) -> Vec<Oid> {
+        let Ok(entries) = fs::read_dir(self.layout.stacks(self.project)) else { return Vec::new() };
+        let mut known: Vec<_> = entries
             .flatten()
             .filter_map(|entry| {
-                Some((entry.metadata().ok()?.modified().ok()?, entry.file_name().into_string().ok()?))
+                let commit = entry.file_name().to_str()?.parse::<Oid>().ok()?;
+                Some((entry.metadata().ok()?.modified().ok()?, commit))
             })
             .collect();
-        known.sort();
+        known.sort_by_key(|(at, _)| *at);
+        known.into_iter().map(|(_, commit)| commit).collect()
+    }
+
+    /// The commit with layers that differs least, if one is near enough.
+    async fn nearest(&self, store: &Store, commit: &Oid) -> Option<(Oid, Vec<String>)> {
         let mut best = None;
         // The newest few: a project's bases follow each other.
-        for (_, name) in known.into_iter().rev().take(4) {
-            let Ok(other) = name.parse::<Oid>() else { continue };
+        for other in self.by_age().into_iter().rev().take(4) {
             let Some(layers) = self.known(&other).filter(|l| l.len() < MAX_STACK) else { continue };
             let (store, from, to) = (store.clone(), other.clone(), commit.clone());
             let Ok(Ok(changed)) = tokio::task::spawn_blocking(move || store.changed_count(&from, &to)).await

@@ -6,49 +6,17 @@
 
 use std::net::Ipv4Addr;
 
-use offshoot_core::egress::{EgressRule, HOST_ALIAS, HostName};
+use offshoot_core::egress::{EgressRule, HostName};
+pub use offshoot_core::egress::{
+    SYNTHETIC, WILDCARD, synthetic_address as resolve, synthetic_addresses as addresses,
+};
 
 /// Port of the HTTP and CONNECT proxy, on 127.0.0.1.
 pub const PROXY_PORT: u16 = 3128;
 /// Address of the DNS stub, UDP and TCP port 53.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
-/// The address that all names allowed by a wildcard share.
-pub const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 /// The environment's own address on `lo` (besides 127.0.0.1 and ::1).
 pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 253);
-/// The synthetic range and its prefix length.
-pub const SYNTHETIC: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
-
-/// The distinct exact names of an allow-list with their addresses: the i-th (from 0) has 198.18.0.0 + 1 + i.
-/// Appending rules never changes an address that was given before.
-pub fn addresses(rules: &[EgressRule]) -> Vec<(HostName, Ipv4Addr)> {
-    let mut names: Vec<HostName> = Vec::new();
-    for rule in rules {
-        let name = match rule {
-            EgressRule::Name(name, _) => name.clone(),
-            EgressRule::Host(_) => match HOST_ALIAS.parse() {
-                Ok(name) => name,
-                Err(_) => continue,
-            },
-            EgressRule::Below(..) => continue,
-        };
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let first = u32::from(SYNTHETIC.0) + 1;
-    let last = u32::from(OWN) - 1;
-    names.into_iter().zip(first..=last).map(|(name, n)| (name, Ipv4Addr::from(n))).collect()
-}
-
-/// The address that a name has under an allow-list, `None` when no rule names it.
-pub fn resolve(rules: &[EgressRule], name: &HostName) -> Option<Ipv4Addr> {
-    if !rules.iter().any(|rule| rule.names(name)) {
-        return None;
-    }
-    Some(addresses(rules).into_iter().find(|(n, _)| n == name).map_or(WILDCARD, |(_, address)| address))
-}
-
 /// The explicit (address, port) pairs that need a listener of their own; ports 80, 443 are listened on everywhere.
 pub(crate) fn ports(rules: &[EgressRule]) -> Vec<(Ipv4Addr, u16, Option<HostName>)> {
     let addresses = addresses(rules);
