@@ -81,7 +81,7 @@ impl Engine {
             view.removed
                 .push(Reasoned { what: format!("environment of {}", record.name), reason: reason.clone() });
         }
-        if record.head.is_some() {
+        if record.head.as_ref().is_some_and(|head| *head != record.base) {
             self.drop_branch(&record).await;
             view.removed.push(Reasoned { what: format!("branch {}", record.branch), reason: reason.clone() });
         }
