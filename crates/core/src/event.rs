@@ -87,6 +87,8 @@ pub enum Event {
         /// Id of the process in the sandbox; also the name of its journal.
         exec: String,
     },
+    /// The agent does not know its session any more; it is started again with a new one.
+    SessionLost,
     /// The agent did something. `offset` is where in its journal that is known from.
     Agent {
         /// What it did.

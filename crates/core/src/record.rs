@@ -328,6 +328,12 @@ impl TaskRecord {
                     run.offset = 0;
                 }
             }
+            Event::SessionLost => {
+                self.session = None;
+                let run = self.run_mut(entry)?;
+                run.exec = None;
+                run.offset = 0;
+            }
             Event::Agent { agent, offset } => {
                 let run = self.run_mut(entry)?;
                 run.offset = run.offset.max(*offset);

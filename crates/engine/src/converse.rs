@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use offshoot_agents::{Conversation, ConversationState, Direction, Prompt, Send, Wants};
+use offshoot_agents::{Conversation, ConversationState, Direction, Prompt, Send, SessionWish, Wants};
 use offshoot_core::{
     agent::{AgentEvent, ToolStatus, TurnEnd},
     event::Event,
@@ -37,6 +37,8 @@ pub enum Outcome {
     Done,
     /// It is not, and why.
     Failed(String),
+    /// It ended without a word: its session is not known any more.
+    SessionLost,
 }
 
 /// What has been seen of one process of an agent.
@@ -45,6 +47,7 @@ struct Talk {
     at: u64,
     stored: u64,
     state: TaskState,
+    begun: bool,
     turn_end: Option<(TurnEnd, Option<String>)>,
     trouble: Option<String>,
     stderr: Vec<u8>,
@@ -63,11 +66,13 @@ impl Engine {
         let reader = Reader::open(&live.lease.journal(&exec))
             .map_err(|e| Problem::internal("could not read the agent's journal", &e))?;
         let record = self.inner.ledger.task(record.id)?;
+        let resumed = matches!(recorded.setup.session, SessionWish::Resume(_));
         let mut talk = Talk {
             conversation: Conversation::new(recorded.setup),
             at: 0,
             stored: record.run().map_or(0, |run| run.offset),
             state: record.state,
+            begun: false,
             turn_end: None,
             trouble: None,
             stderr: Vec::new(),
@@ -152,6 +157,10 @@ impl Engine {
             }
         }
         snapshots.finish().await;
+        let failed = !matches!(talk.turn_end, Some((TurnEnd::Completed | TurnEnd::Cancelled, _)));
+        if resumed && failed && !talk.begun && matches!(talk.exit, Some(Exit::Code(_))) {
+            return Ok(Outcome::SessionLost);
+        }
         Ok(talk.outcome())
     }
 
@@ -229,6 +238,9 @@ impl Talk {
     /// Takes note of one event; what is to be recorded of it goes to `out`.
     fn told(&mut self, event: AgentEvent, offset: u64, out: &mut Vec<Event>) {
         match &event {
+            AgentEvent::SessionOpened { .. } | AgentEvent::Message { .. } | AgentEvent::ToolCall { .. } => {
+                self.begun = true;
+            }
             AgentEvent::TurnEnded { reason, text, .. } => self.turn_end = Some((*reason, text.clone())),
             AgentEvent::Trouble { text, .. } => self.trouble = Some(text.clone()),
             _ => {}

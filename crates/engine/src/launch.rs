@@ -58,7 +58,10 @@ impl Engine {
         run: &RunRecord,
         live: &Live,
     ) -> Result<(String, Recorded), Problem> {
-        let exec = run.exec.clone().unwrap_or_else(|| format!("run-{}", run.number));
+        // A second try of a run, without a session that was lost, has a journal of its own.
+        let first = format!("run-{}", run.number);
+        let fresh = if live.lease.journal(&first).exists() { format!("{first}-again") } else { first };
+        let exec = run.exec.clone().unwrap_or(fresh);
         let path = live.lease.dir().join(format!("{exec}.json"));
         let recorded: Option<Recorded> =
             std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());

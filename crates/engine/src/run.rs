@@ -85,13 +85,17 @@ impl Engine {
     /// What follows the agent's work: the check, or right away the harvest.
     async fn after_work(&self, task: TaskId, run: &RunRecord, outcome: Outcome) -> Result<(), Problem> {
         let record = self.inner.ledger.task(task)?;
+        let stopped = record.run().is_some_and(|run| run.stop_requested);
         match (outcome, &run.check) {
             (Outcome::Done, Some(command)) => {
                 let event =
                     Event::CheckStarted { command: command.clone(), exec: format!("check-{}", run.number) };
                 self.append(&record, run, event)
             }
-            (Outcome::Done, None) => self.append(&record, run, Event::Harvesting),
+            (Outcome::SessionLost, _) if !stopped => self.append(&record, run, Event::SessionLost),
+            (Outcome::Done | Outcome::SessionLost, None | Some(_)) => {
+                self.append(&record, run, Event::Harvesting)
+            }
             (Outcome::Failed(reason), _) => {
                 let events = vec![Event::AgentFailed { reason }, Event::Harvesting];
                 self.inner.ledger.append(record.id, Some(run.id), events)

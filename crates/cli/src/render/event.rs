@@ -39,9 +39,7 @@ impl Printer {
             return before;
         }
         let line = line(&entry.event, self.paint);
-        if line.is_none() {
-            return None;
-        }
+        line.as_ref()?;
         let lines: Vec<String> = self.flush().into_iter().chain(line).collect();
         Some(lines.join("\n"))
     }
@@ -106,6 +104,7 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
         }
         Event::AttentionSettled => "settled, goes on".to_owned(),
         Event::AgentResting => "agent rests".to_owned(),
+        Event::SessionLost => "its session is not known any more; it begins a new one".to_owned(),
         Event::StopRequested => "asked to stop".to_owned(),
         Event::CheckStarted { command, .. } => format!("check: {}", escape_line(command)),
         Event::CheckEnded { code: Some(0), .. } => return Some(paint.green("check passed")),
