@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use offshoot_agents::{Conversation, ConversationState, Direction, Prompt, Send, SessionWish, Wants};
+use offshoot_agents::{
+    Conversation, ConversationState, Direction, Prompt, Send, SessionWish, Wants, conversation::Wire,
+};
 use offshoot_core::{
     agent::{AgentEvent, ToolStatus, TurnEnd},
     event::Event,
@@ -23,8 +25,9 @@ use crate::{engine::Engine, environments::Live, snapshot::Snapshots};
 
 /// Bytes of a journal read at a time.
 const READ: usize = 256 * 1024;
-/// How often silence is looked at while nothing happens.
+/// How often silence is looked at while nothing happens; more often where silence is all that tells.
 const TICK: Duration = Duration::from_secs(5);
+const TERMINAL_TICK: Duration = Duration::from_secs(1);
 /// How long an agent may take to end by itself after its last turn, or after it was asked to stop.
 const GRACE: Duration = Duration::from_secs(8);
 /// How much of the end of its standard error is kept for the reason of a failure.
@@ -67,6 +70,7 @@ impl Engine {
             .map_err(|e| Problem::internal("could not read the agent's journal", &e))?;
         let record = self.inner.ledger.task(record.id)?;
         let resumed = matches!(recorded.setup.session, SessionWish::Resume(_));
+        let tick = if recorded.setup.wire == Wire::Terminal { TERMINAL_TICK } else { TICK };
         let mut talk = Talk {
             conversation: Conversation::new(recorded.setup),
             at: 0,
@@ -133,7 +137,7 @@ impl Engine {
                 deadline = Some(Instant::now() + GRACE);
                 let _ = live.sandbox.signal(&exec, 9).await;
             }
-            let wait = deadline.map_or(TICK, |at| at.saturating_duration_since(Instant::now()).min(TICK));
+            let wait = deadline.map_or(tick, |at| at.saturating_duration_since(Instant::now()).min(tick));
             tokio::select! {
                 event = happened.recv() => if matches!(event, Ok(SandboxEvent::InitGone) | Err(RecvError::Closed)) {
                     self.listen(&record, run, &reader, &exec, &live, &mut talk, snapshots.sender()).await?;

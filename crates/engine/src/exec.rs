@@ -60,7 +60,6 @@ impl Engine {
         let Some(run) = record.run().cloned() else {
             return Err(Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"));
         };
-        let launch = self.terminal_launch(&record, &run)?;
         let active = !run.state.is_over();
         if let Some(exec) = run.exec.clone().filter(|_| active) {
             let recorded = self.ready(record.id).await?.lease.dir().join(format!("{exec}.json"));
@@ -87,6 +86,7 @@ impl Engine {
                 record.name
             )));
         }
+        let launch = self.terminal_launch(&record, &run)?;
         let live = self.ready(record.id).await?;
         self.prepare(&record, &live, &launch.files).await?;
         let exec = format!("attach-{}", clock::id().simple());
