@@ -319,6 +319,7 @@ impl TaskRecord {
             }
             Event::Preparing { step } => self.latest_tool = Some(step.clone()),
             Event::AgentStarted { exec } => {
+                self.latest_tool = None;
                 let run = self.run_mut(entry)?;
                 if run.state != RunState::Working {
                     run.change(RunChange::Work)?;

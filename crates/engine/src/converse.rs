@@ -70,7 +70,8 @@ impl Engine {
             .map_err(|e| Problem::internal("could not read the agent's journal", &e))?;
         let record = self.inner.ledger.task(record.id)?;
         let resumed = matches!(recorded.setup.session, SessionWish::Resume(_));
-        let tick = if recorded.setup.wire == Wire::Terminal { TERMINAL_TICK } else { TICK };
+        let terminal = recorded.setup.wire == Wire::Terminal;
+        let tick = if terminal { TERMINAL_TICK } else { TICK };
         let mut talk = Talk {
             conversation: Conversation::new(recorded.setup),
             at: 0,
@@ -84,7 +85,8 @@ impl Engine {
         };
         let mut wants = Wants {
             prompts: vec![Prompt { id: run.id.to_string(), text: recorded.prompt }],
-            finish: true,
+            // Silence in a terminal does not tell that nothing more is wanted: a person ends such a run.
+            finish: !terminal,
             ..Wants::default()
         };
         let snapshots = Snapshots::start(self.clone(), record.id, run.id, live.clone());
@@ -258,8 +260,11 @@ impl Talk {
                 TaskState::NeedsAttention,
                 Some(Event::AttentionNeeded { reason: format!("it asks: {title}") }),
             ),
-            AgentEvent::Trouble { .. } | AgentEvent::Usage { .. } => (self.state, None),
-            _ => (TaskState::Running, Some(Event::AttentionSettled)),
+            AgentEvent::TurnStarted { .. }
+            | AgentEvent::Message { .. }
+            | AgentEvent::ToolCall { .. }
+            | AgentEvent::Answered { .. } => (TaskState::Running, Some(Event::AttentionSettled)),
+            _ => (self.state, None),
         };
         out.push(Event::Agent { agent: event, offset });
         if let Some(change) = change
