@@ -214,6 +214,9 @@ pub struct RunQueued {
     pub pass_env: Vec<String>,
     /// What the agent's permission requests get.
     pub permission: PermissionPolicy,
+    /// What this task's agent is told besides the project's instructions.
+    #[serde(default)]
+    pub instructions: Option<String>,
     /// Hosts that may be reached, all sources merged.
     #[schema(value_type = Vec<String>)]
     pub egress: Vec<EgressRule>,

@@ -95,6 +95,9 @@ pub struct RunRecord {
     pub pass_env: Vec<String>,
     /// What permission requests get.
     pub permission: PermissionPolicy,
+    /// What the agent is told besides the project's instructions.
+    #[serde(default)]
+    pub instructions: Option<String>,
     /// Hosts that may be reached.
     #[schema(value_type = Vec<String>)]
     pub egress: Vec<EgressRule>,
@@ -259,6 +262,7 @@ impl TaskRecord {
                     check: queued.check.clone(),
                     pass_env: queued.pass_env.clone(),
                     permission: queued.permission,
+                    instructions: queued.instructions.clone(),
                     egress: queued.egress.clone(),
                     limits: queued.limits,
                     state: RunState::Queued,
@@ -304,6 +308,7 @@ impl TaskRecord {
                 env.tier = Some(tier.clone());
                 env.soft_limits.clone_from(soft_limits);
                 env.up_us = Some(*took_us);
+                self.latest_tool = None;
             }
             Event::EnvironmentSuspended { environment } => {
                 self.environment_mut(*environment)?.change(EnvironmentChange::Suspend, at)?;

@@ -77,6 +77,7 @@ impl Engine {
             check: params.check.or_else(|| last.check.clone()),
             pass_env: if params.env.is_empty() { last.pass_env.clone() } else { names(&params.env) },
             permission: last.permission,
+            instructions: last.instructions.clone(),
             egress: last.egress.clone(),
             limits: last.limits,
         };
@@ -123,6 +124,7 @@ impl Engine {
                 .or(config.agent.permission)
                 .or(user.agent.permission)
                 .unwrap_or_default(),
+            instructions: params.instructions.clone(),
             egress,
             limits: config::limits(&config.limits, &user.limits),
         };
@@ -130,7 +132,6 @@ impl Engine {
         let task = TaskId(clock::id());
         self.inner.secrets.put(task, params.env.clone());
         self.inner.secrets.put_path(task, params.search_path.clone());
-        self.inner.secrets.put_instructions(task, params.instructions.clone());
         let created = |name: TaskName| TaskCreated {
             branch: name.branch(),
             name,

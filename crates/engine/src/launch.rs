@@ -148,7 +148,7 @@ impl Engine {
         let mut env = config.environment.env;
         env.extend(variables(secrets));
         let home = self.inner.machine.home_for(Path::new(&record.root));
-        let parts = [config.agent.instructions, self.inner.secrets.instructions(record.id)];
+        let parts = [config.agent.instructions, run.instructions.clone()];
         let instructions: Vec<_> = parts.into_iter().flatten().collect();
         Ok(LaunchParams {
             executable: located.program,

@@ -1,5 +1,5 @@
-//! What is known of a task only while the daemon lives: values of variables the user let in, the PATH its agent is
-//! looked for on, instructions for this task alone. Values are never written anywhere.
+//! What is known of a task only while the daemon lives: values of variables the user let in, and the PATH its
+//! agent is looked for on. Values are never written anywhere.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,6 @@ pub struct Secrets(Mutex<HashMap<TaskId, Known>>);
 struct Known {
     env: Vec<Variable>,
     path: Option<String>,
-    instructions: Option<String>,
 }
 
 impl Secrets {
@@ -36,11 +35,6 @@ impl Secrets {
         }
     }
 
-    /// Remembers what a task's agent is told besides.
-    pub fn put_instructions(&self, task: TaskId, instructions: Option<String>) {
-        self.lock().entry(task).or_default().instructions = instructions;
-    }
-
     /// A task's variables, and those of `names` whose values are not known any more.
     pub fn env(&self, task: TaskId, names: &[String]) -> (Vec<Variable>, Vec<String>) {
         let lock = self.lock();
@@ -53,11 +47,6 @@ impl Secrets {
     pub fn path(&self, task: TaskId) -> String {
         let known = self.lock().get(&task).and_then(|k| k.path.clone());
         known.or_else(|| std::env::var("PATH").ok()).unwrap_or_default()
-    }
-
-    /// What a task's agent is told besides.
-    pub fn instructions(&self, task: TaskId) -> Option<String> {
-        self.lock().get(&task).and_then(|k| k.instructions.clone())
     }
 
     /// Forgets a task.

@@ -32,6 +32,7 @@ fn begin(number: usize, store: &Store) -> Result<(TaskId, RunId), Box<dyn std::e
         check: Some("cargo test".to_owned()),
         pass_env: Vec::new(),
         permission: PermissionPolicy::Allow,
+        instructions: None,
         egress: Vec::new(),
         limits: Limits { memory_bytes: 1 << 32, processes: 4096, cpu_percent: None, disk_bytes: 1 << 34 },
     };

@@ -51,6 +51,7 @@ pub fn queued(number: u32) -> Event {
         check: Some("cargo test".to_owned()),
         pass_env: vec!["TOKEN".to_owned()],
         permission: PermissionPolicy::Allow,
+        instructions: None,
         egress: vec!["example.org".parse().unwrap(), "host:8080".parse().unwrap()],
         limits: Limits { memory_bytes: 1 << 32, processes: 100, cpu_percent: None, disk_bytes: 1 << 34 },
     })

@@ -1,0 +1,7 @@
+//! The engine in the real daemon: what survives crashes, what stays true under load, what never gets lost.
+
+mod audit;
+mod faults;
+mod http;
+mod leaks;
+mod stage;
