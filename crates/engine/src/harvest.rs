@@ -50,7 +50,7 @@ impl Engine {
         let project = self.inner.projects.open(record.project, &repository)?;
         let finished = self.finish(&record, &repository, &project, &live).await?;
         fault::point("harvest.committed");
-        let bundle = self.bundle(&record, &live).await?;
+        let bundle = self.bundle(&record, &live, "harvest").await?;
         fault::point("harvest.bundled");
         let engine = self.clone();
         let harvested = tokio::task::spawn_blocking(move || {
@@ -104,9 +104,14 @@ impl Engine {
     }
 
     /// Writes the bundle, inside, to a file that only the host can name.
-    async fn bundle(&self, record: &TaskRecord, live: &Live) -> Result<PathBuf, Problem> {
+    pub(crate) async fn bundle(
+        &self,
+        record: &TaskRecord,
+        live: &Live,
+        name: &str,
+    ) -> Result<PathBuf, Problem> {
         let base = base_of(live)?;
-        let path = live.lease.dir().join("harvest.bundle");
+        let path = live.lease.dir().join(format!("{name}.bundle"));
         let errors = live.lease.dir().join("bundle.err");
         let failed = |e: std::io::Error| Problem::internal("could not write the bundle", &e);
         let command = Command {
@@ -142,16 +147,7 @@ impl Engine {
     ) -> Result<Harvested, Problem> {
         let file = File::open(bundle).map_err(|e| Problem::internal("could not read the bundle", &e))?;
         let name = record.run().map_or_else(|| record.id.to_string(), |run| run.id.to_string());
-        let imported =
-            project.objects.import(&file, &name, &Limits::default()).map_err(|error| match error {
-                ImportError::Git(error) => project::git_problem("the bundle could not be taken over", &error),
-                error => Problem::new(
-                    ProblemKind::Failed,
-                    "bundle_refused",
-                    format!("what the environment handed out was refused: {}", chain(&error)),
-                )
-                .hint("the workspace is kept; look into it with `offshoot shell`"),
-            })?;
+        let imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
         fault::point("harvest.imported");
         let base: Oid =
             record.base.parse().map_err(|e| Problem::internal("the task's base is no commit", &e))?;
@@ -181,6 +177,19 @@ impl Engine {
             leftovers,
             unpublished,
         })
+    }
+}
+
+/// What it means that a bundle was refused.
+pub(crate) fn refused(error: ImportError) -> Problem {
+    match error {
+        ImportError::Git(error) => project::git_problem("the bundle could not be taken over", &error),
+        error => Problem::new(
+            ProblemKind::Failed,
+            "bundle_refused",
+            format!("what the environment handed out was refused: {}", chain(&error)),
+        )
+        .hint("the workspace is kept; look into it with `offshoot shell`"),
     }
 }
 

@@ -9,6 +9,7 @@ use offshoot_core::{
     time::Timestamp,
 };
 use offshoot_git::{
+    import::Limits,
     land::{How, LandError, LandOptions, land},
     merge::Conflict,
     oid::Oid,
@@ -18,6 +19,7 @@ use offshoot_git::{
 
 use crate::{
     engine::{Engine, TaskRef},
+    harvest::refused,
     project,
 };
 
@@ -28,11 +30,39 @@ impl Engine {
     /// What a task changed: against its base, or what one checkpoint changed against the one before.
     pub async fn diff(&self, task: &TaskRef, step: Option<u32>) -> Result<DiffView, Problem> {
         let record = self.find(task)?;
-        let record = self.brought_out(record).await?;
+        let mut record = self.brought_out(record).await?;
+        if record.agent.is_some() && record.state.is_active() {
+            record = self.peeked(record).await?;
+        }
         let engine = self.clone();
         tokio::task::spawn_blocking(move || engine.diff_of(&record, step))
             .await
             .map_err(|e| Problem::internal("the diff was interrupted", &e))?
+    }
+
+    /// The record of a task at work, with its checkpoints readable and the newest, taken now, for its head. Nothing of
+    /// this is recorded as the task's result.
+    async fn peeked(&self, record: TaskRecord) -> Result<TaskRecord, Problem> {
+        let (Some(environment), Some(run)) = (&record.environment, record.run()) else { return Ok(record) };
+        let Some(live) = self.inner.environments.live(environment.id) else { return Ok(record) };
+        self.checkpoint(record.id, run.id, &live, "looked at").await?;
+        let bundle = self.bundle(&record, &live, "look").await?;
+        let name = format!("{}-look", run.id);
+        let mut record = self.inner.ledger.task(record.id)?;
+        let project = self.inner.projects.open(record.project, &project::repository_of(&record.root)?)?;
+        let head = tokio::task::spawn_blocking(move || {
+            let file = std::fs::File::open(&bundle)
+                .map_err(|e| Problem::internal("could not read the bundle", &e))?;
+            project.objects.drop_run(&name).map_err(|e| project::git_problem("could not look again", &e))?;
+            let imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
+            let _ = std::fs::remove_file(&bundle);
+            Ok::<_, Problem>(imported.head)
+        })
+        .await
+        .map_err(|e| Problem::internal("looking was interrupted", &e))??;
+        let newest = record.checkpoints.last().map(|c| c.commit.clone());
+        record.head = Some(newest.unwrap_or_else(|| head.to_string()));
+        Ok(record)
     }
 
     fn diff_of(&self, record: &TaskRecord, step: Option<u32>) -> Result<DiffView, Problem> {

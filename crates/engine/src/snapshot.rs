@@ -76,6 +76,8 @@ impl Engine {
         live: &Live,
         title: &str,
     ) -> Result<(), Problem> {
+        let gate = self.inner.environments.gate(task);
+        let _one_at_a_time = gate.lock().await;
         let record = self.inner.ledger.task(task)?;
         let number = record.checkpoints.last().map_or(1, |c| c.number + 1);
         let prompt = record.run().map(|r| r.prompt.as_str()).unwrap_or_default();

@@ -91,7 +91,7 @@ fn is_shared(dir: &Path) -> bool {
     const SHARED: [&str; 12] =
         ["/", "/home", "/root", "/opt", "/srv", "/var", "/etc", "/tmp", "/run", "/mnt", "/media", "/dev"];
     SHARED.iter().any(|shared| dir == Path::new(shared))
-        || ["/proc", "/sys", "/dev", "/run", "/etc", "/tmp", "/var"]
+        || ["/proc", "/sys", "/dev", "/run", "/etc", "/tmp", "/var", "/mnt", "/media"]
             .iter()
             .any(|shared| dir.starts_with(shared))
 }

@@ -84,10 +84,7 @@ pub fn told_once(stage: &Stage, name: &str, looks: usize) {
 /// How many prompts the scripted agent was given, as its own files tell.
 #[track_caller]
 pub fn prompted(stage: &Stage, name: &str, times: usize) {
-    let sessions = stage
-        .environment(name)
-        .join("home")
-        .join(".offshoot/scripted/sessions");
+    let sessions = stage.environment(name).join("home").join(".offshoot/scripted/sessions");
     let mut prompts = 0;
     for entry in fs::read_dir(&sessions).unwrap_or_else(|e| panic!("{}: {e}", sessions.display())).flatten() {
         let session: Value = serde_json::from_slice(&fs::read(entry.path()).unwrap()).unwrap();

@@ -129,13 +129,8 @@ pub struct Events {
 impl Events {
     /// All after `after`, then those to come.
     pub fn follow(socket: &Path, after: u64) -> io::Result<Self> {
-        let (status, _, reader) = send(
-            socket,
-            "GET",
-            &format!("/v1/events?after={after}"),
-            "Accept: text/event-stream\r\n",
-            None,
-        )?;
+        let (status, _, reader) =
+            send(socket, "GET", &format!("/v1/events?after={after}"), "Accept: text/event-stream\r\n", None)?;
         if status != 200 {
             return Err(io::Error::other(format!("status {status}")));
         }

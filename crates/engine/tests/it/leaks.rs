@@ -31,8 +31,12 @@ impl Seen {
             .collect();
         let commits = stage.git(&["rev-list", "--all"]);
         names.extend(commits.lines().map(|commit| format!("base-{}", &commit[..30])));
-        let mut processes: BTreeSet<i32> =
-            stage.sandboxes().iter().filter_map(|dir| pid_in(dir)).map(|pid| pid.as_raw_nonzero().get()).collect();
+        let mut processes: BTreeSet<i32> = stage
+            .sandboxes()
+            .iter()
+            .filter_map(|dir| pid_in(dir))
+            .map(|pid| pid.as_raw_nonzero().get())
+            .collect();
         let all = numbers();
         loop {
             let children: Vec<i32> = all
@@ -46,8 +50,7 @@ impl Seen {
             }
             processes.extend(children);
         }
-        let processes =
-            processes.into_iter().filter_map(|pid| Some((pid, stat(pid)?.1))).collect();
+        let processes = processes.into_iter().filter_map(|pid| Some((pid, stat(pid)?.1))).collect();
         Self { names, processes }
     }
 
@@ -114,7 +117,12 @@ fn processes_in(dir: &Path) -> Vec<String> {
             if let Ok(target) = fs::read_link(&link)
                 && target.starts_with(dir)
             {
-                left.push(format!("process {pid} {} by {} at {}", command_line(pid), link.display(), target.display()));
+                left.push(format!(
+                    "process {pid} {} by {} at {}",
+                    command_line(pid),
+                    link.display(),
+                    target.display()
+                ));
             }
         }
         let space = fs::metadata(proc.join("ns/mnt")).map(|m| m.ino()).unwrap_or_default();

@@ -118,11 +118,7 @@ impl Stage {
     #[track_caller]
     pub fn git(&self, arguments: &[&str]) -> String {
         let output = self.command("git").args(arguments).output().unwrap();
-        assert!(
-            output.status.success(),
-            "git {arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
@@ -334,11 +330,8 @@ impl Stage {
     #[track_caller]
     pub fn unchanged(&self, before: &BTreeMap<String, (u32, Vec<u8>)>) {
         let after = self.fingerprint();
-        let names: Vec<_> = before
-            .keys()
-            .chain(after.keys())
-            .filter(|name| before.get(*name) != after.get(*name))
-            .collect();
+        let names: Vec<_> =
+            before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name)).collect();
         assert!(names.is_empty(), "changed in the user's repository: {names:?}");
     }
 
@@ -433,7 +426,16 @@ fn built(name: &str) -> PathBuf {
     let path = profile.join(name);
     if !path.exists() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-        build.args(["build", "--quiet", "-p", "offshoot", "-p", "offshoot-testkit", "--bins", "--target-dir"]);
+        build.args([
+            "build",
+            "--quiet",
+            "-p",
+            "offshoot",
+            "-p",
+            "offshoot-testkit",
+            "--bins",
+            "--target-dir",
+        ]);
         build.arg(profile.parent().unwrap()).current_dir(env!("CARGO_MANIFEST_DIR"));
         if !cfg!(debug_assertions) {
             build.arg("--release");
