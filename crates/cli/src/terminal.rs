@@ -53,7 +53,8 @@ fn change(how: impl FnOnce(&mut Termios)) -> io::Result<()> {
         restore();
         hook(panic);
     }));
-    Ok(tcsetattr(io::stdin(), OptionalActions::Flush, &changed)?)
+    // What was typed ahead stays.
+    Ok(tcsetattr(io::stdin(), OptionalActions::Drain, &changed)?)
 }
 
 fn restore() {
@@ -66,6 +67,7 @@ fn restore() {
         );
         let _ = io::stdout().flush();
     }
+    // Answers of the terminal to questions of a program that is gone must not become keys of the person's shell.
     let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &before);
 }
 

@@ -11,6 +11,7 @@ use offshoot_core::{
 
 use crate::{
     client::EntryStream,
+    commands::run::will_start,
     failure::{Failure, Outcome},
     render::event,
     screen::Screen,
@@ -95,7 +96,7 @@ pub(crate) async fn until_up(session: &Session, view: &TaskView) -> Result<TaskV
             let entry = following.next().await?;
             match &entry.event {
                 Event::EnvironmentUp { .. } | Event::RunEnded { .. } | Event::Discarded { .. } => break,
-                Event::RunQueued(_) if now.queue_place.is_some() => {
+                Event::RunQueued(_) if now.queue_place.is_some() && !will_start(&now) => {
                     session.screen.progress(now.waits_for.as_deref().unwrap_or("waiting for room"));
                 }
                 Event::Preparing { step } => session.screen.progress(step),

@@ -31,7 +31,7 @@ pub(crate) async fn list(session: &Session) -> Result<Vec<AgentView>, Failure> {
 }
 
 fn table(agents: &[AgentView], columns: usize) -> String {
-    let mut text = String::from("AGENT       PROTOCOL    WHERE\n");
+    let mut text = String::from("AGENT       PROTOCOL          WHERE\n");
     for agent in agents {
         let place = match &agent.program {
             Some(program) => program.clone(),
@@ -40,7 +40,7 @@ fn table(agents: &[AgentView], columns: usize) -> String {
         let line = format!(
             "{}  {}  {}",
             pad(&escape_line(&agent.name), 10),
-            pad(&escape_line(&agent.protocol), 10),
+            pad(&escape_line(&agent.protocol), 16),
             escape_line(&place)
         );
         text.push_str(&crate::text::cut(&line, columns));

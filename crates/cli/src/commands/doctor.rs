@@ -1,6 +1,6 @@
 //! `offshoot doctor`.
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use offshoot_core::{
     api::AgentView,
@@ -27,7 +27,7 @@ pub(crate) struct Args {}
 struct Examination {
     /// What was looked at for the boundary, and the tier of isolation.
     sandbox: Report,
-    /// What else is needed: git, the state directory, the daemon.
+    /// What else is needed: the state directory, the daemon.
     tools: Vec<Check>,
     /// The agents, and where each was found.
     agents: Vec<AgentView>,
@@ -47,7 +47,7 @@ pub(crate) async fn run(_: Args, session: &Session) -> Outcome {
         .map_err(|e| Failure::from(Problem::internal("cannot examine this machine", &e)))
     };
     let (prepared, sandbox) = patiently(&session.screen, "examining this machine", examine).await?;
-    let mut tools = vec![git().await, state(session, prepared)];
+    let mut tools = vec![state(session, prepared)];
     let found = patiently(&session.screen, "asking the daemon", agents::list(session)).await;
     let agents = match found {
         Ok(agents) => {
@@ -82,31 +82,6 @@ pub(crate) async fn run(_: Args, session: &Session) -> Outcome {
 
 fn check(name: &str, state: State, found: &str, remedy: Option<&str>) -> Check {
     Check { name: name.into(), state, found: found.into(), remedy: remedy.map(Into::into) }
-}
-
-async fn git() -> Check {
-    const REMEDY: &str = "install git 2.38 or newer";
-    let asked =
-        tokio::process::Command::new("git").arg("--version").stdin(std::process::Stdio::null()).output();
-    // A git on a dead network file system must not hang the doctor.
-    match tokio::time::timeout(Duration::from_secs(10), asked).await {
-        Ok(Ok(output)) if output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            let version = text.split_whitespace().nth(2).unwrap_or_default();
-            let mut parts = version.split('.').map(|p| p.parse::<u32>().unwrap_or(0));
-            let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-            if version < (2, 38) {
-                check("git", State::Missing, &text, Some(REMEDY))
-            } else {
-                check("git", State::Ok, &text, None)
-            }
-        }
-        Ok(Ok(output)) => {
-            check("git", State::Missing, &format!("git ended with {}", output.status), Some(REMEDY))
-        }
-        Ok(Err(error)) => check("git", State::Missing, &format!("cannot run git: {error}"), Some(REMEDY)),
-        Err(_) => check("git", State::Missing, "git does not answer", Some(REMEDY)),
-    }
 }
 
 fn state(session: &Session, prepared: Result<(), String>) -> Check {
@@ -185,13 +160,13 @@ mod tests {
                 tier: Tier::None,
                 checks: vec![check("user namespaces", State::Missing, "forbidden", Some("sysctl -w x=1"))],
             },
-            tools: vec![check("git", State::Ok, "git version 2.43.0", None)],
+            tools: vec![check("daemon", State::Ok, "answers", None)],
             agents: vec![],
         };
         assert_eq!(
             page(&examination, Paint(false)),
             "isolation  none: environments cannot be made here\n\n✗ user namespaces: forbidden\n    sysctl -w x=1\n\
-             ✓ git: git version 2.43.0\n"
+             ✓ daemon: answers\n"
         );
     }
 }

@@ -114,10 +114,16 @@ pub(crate) fn announce(view: &TaskView, session: &Session) {
     for notice in &view.task.notices {
         session.screen.say(&format!("note: {}", escape_line(notice)));
     }
-    if let Some(place) = view.queue_place {
+    // First in the queue is everybody for a moment; only whoever really waits wants to know.
+    if let Some(place) = view.queue_place.filter(|place| *place > 1 || !will_start(view)) {
         let what = view.waits_for.as_deref().unwrap_or("waits for room");
         session.screen.say(&format!("queued, place {place}: {}", escape_line(what)));
     }
+}
+
+/// Whether a queued task will start as soon as the daemon gets to it.
+pub(crate) fn will_start(view: &TaskView) -> bool {
+    view.waits_for.as_deref().is_none_or(|what| what == "its turn")
 }
 
 /// The prompt; from standard input if it is `-`.

@@ -82,6 +82,8 @@ fn cells(view: &TaskView, list: &TaskList) -> [String; 8] {
         TaskState::NeedsAttention | TaskState::Failed => {
             task.reason.clone().or(task.latest_tool.clone()).unwrap_or_default()
         }
+        // Without an agent it is a step of making the environment, and over.
+        TaskState::Idle if task.agent.is_none() => String::new(),
         _ => task.latest_tool.clone().unwrap_or_default(),
     };
     let changes = &task.changes;

@@ -1,4 +1,13 @@
-//! The command line, as far as it goes without a daemon, and its pages of reference.
+//! The command line as a person and a script meet it: the real program, its real daemon, real environments, the scripted
+//! agent.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod daemon;
+mod environment;
+mod mistakes;
 mod offline;
 mod reference;
+mod stage;
+mod tasks;
+mod terminal;
