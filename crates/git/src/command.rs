@@ -8,15 +8,19 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{Read, Write},
-    os::unix::process::CommandExt,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, Stdio},
     sync::{OnceLock, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+};
 
 use crate::path::clean;
 
@@ -132,6 +136,8 @@ pub(crate) struct Git<'a> {
 const LIMIT: Duration = Duration::from_secs(60);
 /// Enough for a list of a million names; what shows content asks for its own.
 const CAP: usize = 256 << 20;
+/// What is read at a time: what a pipe holds.
+const CHUNK: usize = 64 << 10;
 /// What is kept of standard error.
 const STDERR: usize = 4 << 10;
 
@@ -350,8 +356,10 @@ impl<'a> Git<'a> {
     }
 
     fn command(&self) -> Command {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         let mut command = match self.memory {
-            None => Command::new("git"),
+            // By its whole path: only then the standard library need not copy this process to start another.
+            None => Command::new(found_on(&path).unwrap_or_else(|| "git".into())),
             Some(bytes) => {
                 let mut command = Command::new("sh");
                 let script = "ulimit -v \"$1\" 2>/dev/null; shift; exec git \"$@\"";
@@ -359,7 +367,6 @@ impl<'a> Git<'a> {
                 command
             }
         };
-        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         command
             .args(&self.global)
             .args(&self.args)
@@ -408,16 +415,8 @@ fn attend(mut child: Child, input: Input<'_>, cap: usize, limit: Duration) -> st
     let end_group = move || {
         let _ = kill_process_group(pid, Signal::KILL);
     };
-    let (done, wait_done) = mpsc::channel::<()>();
-    let (stdout, stderr, timed_out) = thread::scope(|scope| {
-        // The group is ended only while its leader is not reaped, so its number cannot be somebody else's.
-        let watchdog = scope.spawn(move || {
-            let timed_out = wait_done.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout);
-            if timed_out {
-                end_group();
-            }
-            timed_out
-        });
+    let deadline = Instant::now().checked_add(limit);
+    let (output, timed_out) = thread::scope(|scope| {
         if let Some(mut stdin) = stdin {
             scope.spawn(move || match input {
                 Input::Nothing => {}
@@ -426,48 +425,112 @@ fn attend(mut child: Child, input: Input<'_>, cap: usize, limit: Duration) -> st
                 Input::Stream(stream) => drop(std::io::copy(stream, &mut stdin)),
             });
         }
-        let stdout =
-            scope.spawn(move || stdout.map_or(Ok((Vec::new(), false)), |s| read_head(s, cap, end_group)));
-        let stderr = scope.spawn(move || stderr.map_or(Ok(Vec::new()), read_tail));
-        let stdout = stdout.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
-        let stderr = stderr.join().unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into()));
-        let not_reaping = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while waitid(WaitId::Pid(pid), not_reaping).err() == Some(rustix::io::Errno::INTR) {}
-        drop(done);
-        (stdout, stderr, watchdog.join().unwrap_or(false))
+        let mut timed_out = false;
+        let output = read_both(stdout, stderr, cap, deadline, &end_group, &mut timed_out);
+        if output.is_err() {
+            end_group();
+        }
+        // The group is ended only while its leader is not reaped, so its number cannot be somebody else's.
+        timed_out |= !await_exit(pid, deadline, &end_group);
+        (output, timed_out)
     });
     let status = child.wait()?;
-    let (stdout, truncated) = stdout?;
-    let stderr = clean(stderr?.trim_ascii());
+    let (stdout, stderr, truncated) = output?;
+    let stderr = clean(stderr.trim_ascii());
     Ok(Ended { output: Output { code: status.code(), stdout, stderr, truncated }, timed_out })
 }
 
-/// The first `cap` bytes, and whether there were more; then whoever writes is ended.
-fn read_head(mut from: impl Read, cap: usize, end: impl Fn()) -> std::io::Result<(Vec<u8>, bool)> {
-    let mut bytes = Vec::new();
-    from.by_ref().take(cap as u64 + 1).read_to_end(&mut bytes)?;
-    let over = bytes.len() > cap;
-    if over {
-        end();
-        bytes.truncate(cap);
+/// The first `cap` bytes of one stream, the last few KiB of the other, and whether there was more of the first; then, and
+/// when the time is over, whoever writes is ended.
+fn read_both(
+    mut stdout: Option<ChildStdout>,
+    mut stderr: Option<ChildStderr>,
+    cap: usize,
+    deadline: Option<Instant>,
+    end: &impl Fn(),
+    timed_out: &mut bool,
+) -> std::io::Result<(Vec<u8>, Vec<u8>, bool)> {
+    let (mut head, mut tail, mut over) = (Vec::new(), Vec::new(), false);
+    let mut chunk = vec![0; CHUNK];
+    while stdout.is_some() || stderr.is_some() {
+        let mut fds: Vec<_> = [stdout.as_ref().map(AsFd::as_fd), stderr.as_ref().map(AsFd::as_fd)]
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        let left = deadline.filter(|_| !*timed_out).map(|at| at.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 }));
+        match poll(&mut fds, left.as_ref()) {
+            Err(Errno::INTR) => continue,
+            result => result?,
+        };
+        if !*timed_out && deadline.is_some_and(|at| at <= Instant::now()) {
+            *timed_out = true;
+            end();
+        }
+        let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let first = usize::from(stdout.is_some());
+        if ready.first() == Some(&true)
+            && let Some(from) = &mut stdout
+        {
+            let n = from.read(&mut chunk)?;
+            let room = cap.saturating_sub(head.len());
+            head.extend_from_slice(&chunk[..n.min(room)]);
+            if n > room && !over {
+                over = true;
+                end();
+            }
+            if n == 0 {
+                stdout = None;
+            }
+        }
+        if ready.get(first) == Some(&true)
+            && let Some(from) = &mut stderr
+        {
+            let n = from.read(&mut chunk)?;
+            tail.extend_from_slice(&chunk[..n]);
+            tail.drain(..tail.len().saturating_sub(STDERR));
+            if n == 0 {
+                stderr = None;
+            }
+        }
     }
-    Ok((bytes, over))
+    Ok((head, tail, over))
 }
 
-/// The last few KiB.
-fn read_tail(mut from: impl Read) -> std::io::Result<Vec<u8>> {
-    let mut tail = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let n = from.read(&mut chunk)?;
-        if n == 0 {
-            return Ok(tail);
+/// Waits, without reaping, for the end of a process that has closed its output; whether it came in time.
+fn await_exit(pid: Pid, deadline: Option<Instant>, end: &(impl Fn() + Sync)) -> bool {
+    let ended = |options: WaitIdOptions| loop {
+        match waitid(WaitId::Pid(pid), options | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Err(Errno::INTR) => {}
+            result => return result.is_ok_and(|status| status.is_some()),
         }
-        tail.extend_from_slice(&chunk[..n]);
-        if tail.len() > STDERR {
-            tail.drain(..tail.len() - STDERR);
-        }
+    };
+    if ended(WaitIdOptions::NOHANG) {
+        return true;
     }
+    let (done, wait_done) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let watchdog = scope.spawn(move || {
+            let left = deadline.map_or(LIMIT, |at| at.saturating_duration_since(Instant::now()));
+            let timed_out = wait_done.recv_timeout(left) == Err(mpsc::RecvTimeoutError::Timeout);
+            if timed_out {
+                end();
+            }
+            timed_out
+        });
+        ended(WaitIdOptions::empty());
+        drop(done);
+        !watchdog.join().unwrap_or(false)
+    })
+}
+
+/// Where the first git of a search path is.
+fn found_on(path: &OsStr) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("git")).find(|file| {
+        file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    })
 }
 
 fn joined(prefix: &str, rest: &OsStr) -> OsString {

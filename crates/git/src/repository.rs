@@ -131,36 +131,55 @@ impl Repository {
         if !path.is_dir() {
             return Err(DiscoverError::NotARepository { path: path.to_owned() });
         }
-        let ask = |question: &[&str]| Git::as_user(path).arg("rev-parse").args(question).line();
-        let git_dir = match ask(&["--absolute-git-dir"]) {
-            Ok(dir) => PathBuf::from(OsString::from_vec(dir)),
-            Err(GitError::Failed { stderr, .. }) if stderr.contains("not a git repository") => {
+        let ask = |question: &[&str]| Git::as_user(path).arg("rev-parse").args(question);
+        let facts = [
+            "--is-bare-repository",
+            "--show-object-format",
+            "--absolute-git-dir",
+            "--path-format=absolute",
+            "--git-common-dir",
+            "--show-toplevel",
+        ];
+        // A place without a work tree makes the last question fail; the others are answered by then.
+        let out = ask(&facts).run()?;
+        if out.code != Some(0) {
+            if out.stderr.contains("not a git repository") {
                 return Err(DiscoverError::NotARepository { path: path.to_owned() });
             }
-            Err(GitError::Failed { stderr, .. }) if stderr.contains("dubious ownership") => {
+            if out.stderr.contains("dubious ownership") {
                 return Err(DiscoverError::OtherOwner { path: path.to_owned() });
             }
-            Err(error) => return Err(error.into()),
+        }
+        let answers: Vec<_> = out.stdout.split(|b| *b == b'\n').collect();
+        let [bare, format, places @ ..] = &answers[..] else {
+            return Err(GitError::unexpected("rev-parse", &out.stdout).into());
         };
-        let common_dir = ask(&["--path-format=absolute", "--git-common-dir"])?;
-        let common_dir = PathBuf::from(OsString::from_vec(common_dir));
-        let facts = ask(&["--is-bare-repository", "--show-object-format"])?;
-        let (bare, format) = match facts.split(|b| *b == b'\n').collect::<Vec<_>>()[..] {
-            [bare, b"sha1"] => (bare == b"true", ObjectFormat::Sha1),
-            [bare, b"sha256"] => (bare == b"true", ObjectFormat::Sha256),
-            _ => return Err(GitError::unexpected("rev-parse", &facts).into()),
+        let bare = *bare == b"true";
+        let format = match *format {
+            b"sha1" => ObjectFormat::Sha1,
+            b"sha256" => ObjectFormat::Sha256,
+            _ => return Err(GitError::unexpected("rev-parse", &out.stdout).into()),
         };
-        let root = if bare {
-            git_dir.clone()
-        } else {
-            match ask(&["--show-toplevel"]) {
-                Ok(root) => PathBuf::from(OsString::from_vec(root)),
-                // Asked from within the git directory.
-                Err(GitError::Failed { .. }) if git_dir.ends_with(".git") => {
-                    git_dir.parent().unwrap_or(&git_dir).to_owned()
-                }
-                Err(error) => return Err(error.into()),
+        let dir = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_owned()));
+        // A newline in a path makes more lines, and each place is asked for by itself.
+        let whole = |question: &[&str]| ask(question).line().map(|bytes| dir(&bytes));
+        let (git_dir, common_dir, root) = match *places {
+            [git_dir, common, root, b""] if out.code == Some(0) => {
+                (dir(git_dir), dir(common), Some(dir(root)))
             }
+            [git_dir, common, b""] => (dir(git_dir), dir(common), None),
+            _ => (
+                whole(&["--absolute-git-dir"])?,
+                whole(&["--path-format=absolute", "--git-common-dir"])?,
+                whole(&["--show-toplevel"]).ok(),
+            ),
+        };
+        let root = match root {
+            _ if bare => git_dir.clone(),
+            Some(root) => root,
+            // Asked from within the git directory.
+            None if git_dir.ends_with(".git") => git_dir.parent().unwrap_or(&git_dir).to_owned(),
+            None => whole(&["--show-toplevel"])?,
         };
         Ok(Self { root, git_dir, common_dir, bare, format })
     }
@@ -213,10 +232,19 @@ impl Repository {
 
     /// What is checked out.
     pub fn head(&self) -> Result<Head, GitError> {
+        let both =
+            self.git().args(["rev-parse", "-q", "HEAD^{commit}", "--symbolic-full-name", "HEAD"]).run()?;
+        if both.code == Some(0)
+            && let [commit, name] =
+                both.stdout.trim_ascii_end().split(|b| *b == b'\n').collect::<Vec<_>>()[..]
+        {
+            let branch = name.strip_prefix(b"refs/heads/").map(clean);
+            return Ok(Head { branch, commit: Oid::from_bytes(commit) });
+        }
+        // Unborn.
         let name = self.git().args(["symbolic-ref", "-q", "HEAD"]).run()?.stdout;
         let branch = name.trim_ascii_end().strip_prefix(b"refs/heads/").map(clean);
-        let commit = self.git().args(["rev-parse", "--verify", "-q", "HEAD^{commit}"]).run()?.stdout;
-        Ok(Head { branch, commit: Oid::from_bytes(commit.trim_ascii_end()) })
+        Ok(Head { branch, commit: None })
     }
 
     /// The commit that a branch, a tag, a commit's name or any other revision stands for.
@@ -304,12 +332,14 @@ impl Repository {
 
     /// Who the user is, by their own configuration; none if either half is missing.
     pub fn identity(&self) -> Result<Option<Person>, GitError> {
-        let ask = |key: &str| -> Result<Option<String>, GitError> {
-            let out = Git::as_user(&self.root).args(["config", "--get", key]).run()?;
-            Ok(Some(clean(out.stdout.trim_ascii())).filter(|text| !text.is_empty()))
+        let keys = r"^user\.(name|email)$";
+        let out = Git::as_user(&self.root).args(["config", "-z", "--get-regexp", keys]).run()?.stdout;
+        // The last one counts.
+        let value = |key: &[u8]| {
+            let entry = out.split(|b| *b == 0).rev().find_map(|entry| entry.strip_prefix(key))?;
+            Some(clean(entry.trim_ascii())).filter(|text| !text.is_empty())
         };
-        let (name, email) = (ask("user.name")?, ask("user.email")?);
-        Ok(name.zip(email).map(|(name, email)| Person { name, email }))
+        Ok(value(b"user.name\n").zip(value(b"user.email\n")).map(|(name, email)| Person { name, email }))
     }
 
     /// All work trees, the main one first.
