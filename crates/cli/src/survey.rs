@@ -267,7 +267,7 @@ pub(crate) fn configuration(survey: &Survey, agents: &[String]) -> String {
     let list = |items: &[String]| items.iter().map(|i| quoted(i)).collect::<Vec<_>>().join(", ");
     let mut text = String::from(
         "# Offshoot: how coding agents work on this repository. Every key is in docs/reference/configuration.md.\n\
-         # Commit this file: it is read from the commit a task starts from.\n\n[agent]\n",
+         # It is read from your checkout when a task starts. Commit it, so that everybody has it.\n\n[agent]\n",
     );
     match agents.first() {
         Some(agent) => {
