@@ -1,0 +1,41 @@
+# Offshoot. `make demo` and `make test` work on a fresh machine; everything else is detail.
+
+CARGO ?= cargo
+# Real agents that `make test` runs; `make test-agents` runs all of them.
+AGENTS ?= claude codex gemini
+
+.PHONY: build demo test test-agents check bench fmt clean prerequisites
+
+build: ## The binary, as it is shipped: target/release/offshoot
+	$(CARGO) build --release --locked -p offshoot
+
+demo: ## Three tasks at once on a sample repository, without any API key
+	$(CARGO) build --locked -p offshoot -p offshoot-testkit
+	demo/run target/debug
+
+test: prerequisites check ## Everything
+	crates/testkit/install-agents.sh $(AGENTS)
+	$(CARGO) build --locked -p offshoot -p offshoot-testkit -p offshoot-sandbox --bins
+	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="$(AGENTS)" $(CARGO) test --locked --workspace
+
+test-agents: prerequisites ## The real agents, all five
+	crates/testkit/install-agents.sh
+	$(CARGO) build --locked -p offshoot -p offshoot-testkit
+	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="claude codex gemini opencode aider" \
+		$(CARGO) test --locked -p offshoot -p offshoot-testkit real
+
+check: ## Format and lints, warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+prerequisites: ## What the tests need besides Rust: installed where that is possible, else named
+	scripts/prerequisites
+
+bench: ## The figures of docs/performance.md
+	bench/run
+
+fmt:
+	$(CARGO) fmt --all
+
+clean:
+	$(CARGO) clean

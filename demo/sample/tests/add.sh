@@ -1,0 +1,1 @@
+./todo add buy milk && ./todo list | grep -q "buy milk"
