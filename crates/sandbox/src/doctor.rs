@@ -199,7 +199,9 @@ fn limits() -> Check {
         "limits",
         State::Soft,
         "no control group is delegated to this user: processes are limited by the kernel, memory by a watchdog",
-        Some("with systemd, start the daemon in a delegated scope: systemd-run --user --scope -p Delegate=yes offshoot daemon start"),
+        Some(
+            "with systemd, start the daemon in a delegated scope: systemd-run --user --scope -p Delegate=yes offshoot daemon start",
+        ),
     )
 }
 
