@@ -19,7 +19,7 @@ use std::{
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
+    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, setpriority_process, waitid},
 };
 
 use crate::path::clean;
@@ -129,6 +129,7 @@ pub(crate) struct Git<'a> {
     cap: usize,
     truncate: bool,
     memory: Option<u64>,
+    background: bool,
     input: Input<'a>,
 }
 
@@ -136,6 +137,8 @@ pub(crate) struct Git<'a> {
 const LIMIT: Duration = Duration::from_secs(60);
 /// Enough for a list of a million names; what shows content asks for its own.
 const CAP: usize = 256 << 20;
+/// Of priorities (`setpriority(2)`).
+const LOWEST: i32 = 19;
 /// What is read at a time: what a pipe holds.
 const CHUNK: usize = 64 << 10;
 /// What is kept of standard error.
@@ -188,6 +191,7 @@ impl<'a> Git<'a> {
             cap: CAP,
             truncate: false,
             memory: None,
+            background: false,
             input: Input::Nothing,
         }
     }
@@ -276,6 +280,12 @@ impl<'a> Git<'a> {
         self
     }
 
+    /// Nobody waits for it: it runs when nothing else wants to.
+    pub fn background(mut self) -> Self {
+        self.background = true;
+        self
+    }
+
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Input::Bytes(bytes.into());
         self
@@ -335,6 +345,10 @@ impl<'a> Git<'a> {
             std::io::ErrorKind::NotFound if self.cwd.is_dir() => GitError::Missing(source),
             _ => GitError::Start { operation: operation.clone(), source },
         })?;
+        if self.background {
+            // Best effort: it is no slower for anybody else if this fails.
+            let _ = setpriority_process(Some(Pid::from_child(&child)), LOWEST);
+        }
         let Self { args, cwd, limit, cap, truncate, input, .. } = self;
         let ended = attend(child, input, cap, limit)
             .map_err(|source| GitError::Start { operation: operation.clone(), source })?;

@@ -303,6 +303,8 @@ impl Repository {
         }
         // A submodule is looked into with its own configuration, so only its commit is compared.
         let out = git
+            .background()
+            .config("core.preloadIndex=false")
             .args(["status", "--porcelain=v1", "-z", "--no-renames", "--ignore-submodules=dirty"])
             .truncate(16 << 20)
             .ok()?;
