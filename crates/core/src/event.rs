@@ -42,6 +42,11 @@ pub enum Event {
     RunAdmitted,
     /// An environment is about to be made; its directory may exist from now on.
     EnvironmentCreating(EnvironmentCreating),
+    /// Something about where the task starts that a person should know, found while it was already starting.
+    Noticed {
+        /// In words, each one sentence.
+        notices: Vec<String>,
+    },
     /// Something that takes a while is being done for the run.
     Preparing {
         /// What, for people: "checking out 4f2a…", "npm ci".

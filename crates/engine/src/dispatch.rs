@@ -14,6 +14,7 @@ use offshoot_core::{
 use offshoot_git::{
     oid::Oid,
     repository::{Repository, ResolveError},
+    store::ExportError,
 };
 
 use crate::{
@@ -100,8 +101,18 @@ impl Engine {
         let agent = if params.by_hand { None } else { Some(self.choose_agent(params, &config)?) };
         let (base, target) = base(&repository, params.from.as_deref())?;
         let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
-        project.objects.export(&repository, &base).map_err(|e| {
-            Problem::new(ProblemKind::Unavailable, "repository_unusable", offshoot_core::problem::chain(&e))
+        project.objects.export(&repository, &base).map_err(|e| match e {
+            ExportError::PartialClone => Problem::new(
+                ProblemKind::Unavailable,
+                "partial_clone",
+                "this is a partial clone: files may be missing that an environment needs",
+            )
+            .hint("fetch everything with `git fetch --refetch --no-filter`"),
+            e => Problem::new(
+                ProblemKind::Unavailable,
+                "repository_unusable",
+                offshoot_core::problem::chain(&e),
+            ),
         })?;
 
         let mut egress = config.egress.allow.clone();
@@ -128,7 +139,7 @@ impl Engine {
             egress,
             limits: config::limits(&config.limits, &user.limits),
         };
-        let notices = notices(&repository, &base, params, &config);
+        let notices = notices(&repository, params, &config);
         let task = TaskId(clock::id());
         self.inner.secrets.put(task, params.env.clone());
         self.inner.secrets.put_path(task, params.search_path.clone());
@@ -142,9 +153,10 @@ impl Engine {
             agent: agent.clone(),
             notices: notices.clone(),
         };
+        let run = RunId(clock::id());
         let append = |name: TaskName| {
             let events = vec![Event::TaskCreated(created(name)), Event::RunQueued(queued.clone())];
-            self.inner.ledger.append(task, Some(RunId(clock::id())), events)
+            self.inner.ledger.append(task, Some(run), events)
         };
         match &params.name {
             Some(name) => {
@@ -172,6 +184,7 @@ impl Engine {
                 }
             }
         }
+        self.look_around(task, run, repository, base);
         Ok(task)
     }
 
@@ -251,14 +264,6 @@ fn base(repository: &Repository, from: Option<&str>) -> Result<(Oid, Option<Stri
     let unusable = |e: &dyn std::error::Error| {
         Problem::new(ProblemKind::Unavailable, "repository_unusable", offshoot_core::problem::chain(e))
     };
-    if repository.is_partial().map_err(|e| unusable(&e))? {
-        return Err(Problem::new(
-            ProblemKind::Unavailable,
-            "partial_clone",
-            "this is a partial clone: files may be missing that an environment needs",
-        )
-        .hint("fetch everything with `git fetch --refetch --no-filter`"));
-    }
     let head = head.map_err(|e| unusable(&e))?;
     match from {
         None => {
@@ -290,24 +295,9 @@ fn base(repository: &Repository, from: Option<&str>) -> Result<(Oid, Option<Stri
     }
 }
 
-/// What the person should know about what the task starts from.
-fn notices(repository: &Repository, base: &Oid, params: &TaskParams, config: &ProjectConfig) -> Vec<String> {
+/// What the person should know about what the task starts from, as far as it is known at once.
+fn notices(repository: &Repository, params: &TaskParams, config: &ProjectConfig) -> Vec<String> {
     let mut notices = Vec::new();
-    if let Ok(dirty) = repository.dirty()
-        && !dirty.is_clean()
-    {
-        notices.push(format!(
-            "your checkout has uncommitted changes ({} staged, {} modified, {} untracked); they are not part of this task",
-            dirty.staged, dirty.modified, dirty.untracked
-        ));
-    }
-    let extras = repository.extras(base).ok();
-    if extras.as_ref().is_some_and(|e| !e.submodules.is_empty()) {
-        notices.push("submodules are not checked out inside the environment".to_owned());
-    }
-    if extras.is_some_and(|e| e.lfs) {
-        notices.push("files kept by git-lfs are pointers inside the environment".to_owned());
-    }
     if repository.is_shallow() {
         notices.push("your clone is shallow; the agent sees the same shortened history".to_owned());
     }

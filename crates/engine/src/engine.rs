@@ -29,6 +29,7 @@ use crate::{
     clock,
     environments::Environments,
     ledger::{Ledger, corrupt, store_problem},
+    notices::Notices,
     project::{self, Projects},
     secrets::Secrets,
 };
@@ -65,6 +66,7 @@ pub(crate) struct Inner {
     pub environments: Environments,
     pub catalog: Catalog,
     pub secrets: Secrets,
+    pub notices: Notices,
     pub started_at: Timestamp,
     /// Something may be admitted.
     pub wake: Notify,
@@ -136,6 +138,7 @@ impl Engine {
                 projects: Projects::new(layout.clone(), machine.clone()),
                 environments: Environments::default(),
                 secrets: Secrets::default(),
+                notices: Notices::default(),
                 started_at: clock::now(),
                 wake: Notify::new(),
                 drivers: Mutex::default(),
@@ -322,9 +325,11 @@ impl Engine {
         }
     }
 
-    /// One task.
+    /// One task, with all that is to be known about where it starts.
     pub async fn task(&self, task: &TaskRef) -> Result<TaskView, Problem> {
-        self.view(self.find(task)?.id).await
+        let id = self.find(task)?.id;
+        self.looked_around(id).await;
+        self.view(id).await
     }
 
     /// The tasks of the project that `path` lies in, or of all; landed and discarded ones only if asked for.

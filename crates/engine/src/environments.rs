@@ -17,7 +17,7 @@ use offshoot_core::{
     record::TaskRecord,
 };
 use offshoot_environment::{
-    layers::{CheckoutPlan, LayerError, Setup, SetupRoom, Stack},
+    layers::{Author, CheckoutPlan, LayerError, Setup, SetupRoom, Stack},
     lease::{self, Lease, LeaseError, Terms},
     sandbox::Sandbox,
     tools::Tools,
@@ -150,8 +150,7 @@ impl Engine {
     /// Decides what a new environment is made of, records it, and makes its directory.
     async fn make(&self, record: &TaskRecord) -> Result<EnvironmentId, Problem> {
         let inner = &self.inner;
-        let repository = project::repository_of(&record.root)?;
-        let project = inner.projects.open(record.project, &repository)?;
+        let project = inner.projects.of_task(record)?;
         let run = record
             .run()
             .ok_or_else(|| Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"))?;
@@ -186,11 +185,12 @@ impl Engine {
                 tools.path.insert(0, dir);
             }
         }
+        let root = record.root.clone();
         let plan = CheckoutPlan {
             commit,
             workspace: PathBuf::from(&record.root),
             branch: record.target.clone(),
-            person: project::person(&repository),
+            author: Author::new(move || project::author(&root)),
         };
         let setup = Setup {
             commands: config.setup.commands.clone(),
@@ -243,8 +243,7 @@ impl Engine {
         let inner = &self.inner;
         let run = record.run().map(|r| r.id);
         let lease = Lease::open(&inner.layout, id).map_err(lease_problem)?;
-        let repository = project::repository_of(&record.root)?;
-        let project = inner.projects.open(record.project, &repository)?;
+        let project = inner.projects.of_task(record)?;
         let stack: Stack = project
             .layers
             .by_name(&lease.terms().layers)

@@ -5,6 +5,7 @@
 //! | `engine` | the shared state, start, recovery and end; how tasks are found and shown |
 //! | `ledger` | writing to the log, and following it |
 //! | `dispatch` | taking tasks and follow-ups in |
+//! | `notices` | what is said about where a task starts |
 //! | `admission` | who may start now: pure |
 //! | `run` | the driver of one run, from state to state |
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
@@ -28,6 +29,7 @@ mod guard;
 mod harvest;
 mod launch;
 mod ledger;
+mod notices;
 mod project;
 mod review;
 mod run;

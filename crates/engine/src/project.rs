@@ -11,6 +11,7 @@ use offshoot_core::{
     config::{ConfigError, ProjectConfig},
     id::ProjectId,
     problem::{Problem, ProblemKind},
+    record::TaskRecord,
 };
 use offshoot_environment::{layers::Layers, layout::Layout, machine::Machine};
 use offshoot_git::{
@@ -54,6 +55,12 @@ impl Projects {
         let root = repository.root().to_string_lossy().into_owned();
         let id = store.project(&git_dir, &root).map_err(|e| store_problem(&e))?;
         self.open(id, repository)
+    }
+
+    /// The project of a task. The repository is looked for only if the project is not in use yet.
+    pub fn of_task(&self, task: &TaskRecord) -> Result<Project, Problem> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&task.project).cloned();
+        open.map_or_else(|| self.open(task.project, &repository_of(&task.root)?), Ok)
     }
 
     /// The project of a task, by the repository that task came from.
@@ -134,8 +141,17 @@ pub fn repository_of(root: &str) -> Result<Repository, Problem> {
     })
 }
 
+/// Who commits inside, for a repository that is looked for first.
+pub fn author(root: &str) -> Person {
+    repository_of(root).map_or_else(|_| nobody(), |repository| person(&repository))
+}
+
+fn nobody() -> Person {
+    Person { name: "Offshoot".to_owned(), email: "offshoot@localhost".to_owned() }
+}
+
 /// Who commits inside: the user, as his own git knows him.
 pub fn person(repository: &Repository) -> Person {
     let known = repository.identity().ok().flatten();
-    known.unwrap_or_else(|| Person { name: "Offshoot".to_owned(), email: "offshoot@localhost".to_owned() })
+    known.unwrap_or_else(nobody)
 }

@@ -2,7 +2,7 @@
 
 use offshoot_core::{
     api::{CommitView, DiffView, FileView, LandParams, LandView},
-    event::Event,
+    event::{Changes, Event, Harvested},
     lifecycle::TaskState,
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
@@ -138,9 +138,28 @@ impl Engine {
             return Ok(record);
         }
         let lease = live.lease.clone();
-        let written = tokio::task::spawn_blocking(move || lease.written())
-            .await
-            .map_err(|e| Problem::internal("looking at the workspace was interrupted", &e))?;
+        let base = lease.terms().base.clone();
+        let fresh = record.head.as_ref().is_none_or(|head| *head == base);
+        let (untouched, written) =
+            tokio::task::spawn_blocking(move || (fresh && lease.is_untouched(), lease.written()))
+                .await
+                .map_err(|e| Problem::internal("looking at the workspace was interrupted", &e))?;
+        if untouched {
+            // Nothing to bring out, and that is known without asking git.
+            if record.head.is_some() {
+                return Ok(record);
+            }
+            let nothing = Harvested {
+                head: base,
+                commits: 0,
+                changes: Changes::default(),
+                leftovers: false,
+                unpublished: None,
+            };
+            let run = record.run().map(|r| r.id);
+            self.inner.ledger.append(record.id, run, vec![Event::Harvested(nothing)])?;
+            return self.inner.ledger.task(record.id);
+        }
         if self.inner.environments.is_harvested(environment.id, written.signature) {
             return Ok(record);
         }

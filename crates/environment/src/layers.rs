@@ -143,7 +143,10 @@ impl Layers {
         }
         let building = layout.building(project);
         for entry in fs::read_dir(&building).map_err(io_error("list", &building))?.flatten() {
-            let _ = offshoot_sandbox::cleanup(&entry.path());
+            // The builder outlives the daemon that wanted it.
+            if let Err(error) = offshoot_sandbox::end(&entry.path()) {
+                tracing::warn!(dir = %entry.path().display(), %error, "could not end a builder");
+            }
             remove::tree(&entry.path()).map_err(io_error("delete", &entry.path()))?;
         }
         Ok(Self { project, layout, machine, building: Arc::default() })
@@ -561,7 +564,24 @@ pub struct CheckoutPlan {
     /// The branch the commit was taken from, to be found inside by the same name.
     pub branch: Option<String>,
     /// Author of what is committed inside.
-    pub person: Person,
+    pub author: Author,
+}
+
+/// Who commits inside: asked only when something is built, since git has to be asked.
+#[derive(Clone)]
+pub struct Author(Arc<dyn Fn() -> Person + Send + Sync>);
+
+impl Author {
+    /// To be asked so.
+    pub fn new(ask: impl Fn() -> Person + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+}
+
+impl std::fmt::Debug for Author {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Author")
+    }
 }
 
 impl CheckoutPlan {
@@ -570,7 +590,7 @@ impl CheckoutPlan {
             commit: self.commit.clone(),
             branch: self.branch.clone(),
             objects: inside::OBJECTS.to_owned(),
-            person: self.person.clone(),
+            person: (self.author.0)(),
             shallow: store.shallow(),
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     remove,
     sandbox::Sandbox,
     tools::Tools,
-    written::{Written, written},
+    written::{Written, untouched, written},
 };
 
 /// What an environment is made of. Holds names of secrets at the most, never one.
@@ -212,6 +212,13 @@ impl Lease {
     /// What was written in it so far.
     pub fn written(&self) -> Written {
         written(&self.upper())
+    }
+
+    /// Whether nothing at all was written in the workspace since the lease was made, not even by git.
+    pub fn is_untouched(&self) -> bool {
+        let Ok(commit) = self.terms.base.parse::<Oid>() else { return false };
+        let Ok(files) = inside::run_files(&self.terms.branch, &commit) else { return false };
+        untouched(&self.upper(), &files)
     }
 
     /// Takes its processes away; the workspace stays.

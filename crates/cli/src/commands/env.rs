@@ -10,7 +10,7 @@ use offshoot_core::{
 use crate::{
     commands::{
         discard, exec,
-        run::{announce, check_name},
+        run::{announce, check_name, note},
     },
     failure::Outcome,
     project,
@@ -93,7 +93,9 @@ async fn up(args: Up, session: &Session) -> Outcome {
     let work = session.client.post("/v1/tasks", &params);
     let view: TaskView = patiently(&session.screen, "making the environment", work).await?;
     announce(&view, session);
+    let told = view.task.notices.len();
     let view = until_up(session, &view).await?;
+    note(view.task.notices.get(told..).unwrap_or_default(), session);
     if session.screen.json {
         session.screen.print_json(&view)?;
         return Ok(ExitCode::SUCCESS);

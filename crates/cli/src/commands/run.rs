@@ -94,10 +94,12 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     };
     let work = session.client.post("/v1/tasks", &params);
     let view: TaskView = patiently(&session.screen, "creating the task", work).await?;
-    announce(&view, session);
     if args.follow {
+        announce(&view, session);
         return until_over(session, &view, 0).await;
     }
+    let view = looked_at(&view, session).await?;
+    announce(&view, session);
     if session.screen.json {
         session.screen.print_json(&view)?;
     } else {
@@ -106,14 +108,24 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A new task with all that is to be known about where it starts; following its events tells the same.
+async fn looked_at(view: &TaskView, session: &Session) -> Result<TaskView, Failure> {
+    session.client.get(&format!("/v1/tasks/{}", view.task.id)).await
+}
+
+/// Prints what a person should know about where a task starts.
+pub(crate) fn note(notices: &[String], session: &Session) {
+    for notice in notices.iter().filter(|_| !session.screen.json) {
+        session.screen.say(&format!("note: {}", escape_line(notice)));
+    }
+}
+
 /// Notices of a new task, and that it waits if it waits.
 pub(crate) fn announce(view: &TaskView, session: &Session) {
     if session.screen.json {
         return;
     }
-    for notice in &view.task.notices {
-        session.screen.say(&format!("note: {}", escape_line(notice)));
-    }
+    note(&view.task.notices, session);
     // First in the queue is everybody for a moment; only whoever really waits wants to know.
     if let Some(place) = view.queue_place.filter(|place| *place > 1 || !will_start(view)) {
         let what = view.waits_for.as_deref().unwrap_or("waits for room");

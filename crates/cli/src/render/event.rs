@@ -75,6 +75,9 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
         }
         Event::RunAdmitted => return None,
         Event::EnvironmentCreating(_) => return None,
+        Event::Noticed { notices } => {
+            notices.iter().map(|n| format!("note: {}", escape_line(n))).collect::<Vec<_>>().join("\n")
+        }
         Event::Preparing { step } => escape_line(step),
         Event::EnvironmentUp { tier, soft_limits, took_us, .. } => {
             let soft = if soft_limits.is_empty() {
