@@ -73,6 +73,11 @@ impl Engine {
         events.push(Event::Discarded { reason: reason.clone() });
         self.inner.ledger.append(record.id, record.run().map(|r| r.id), events)?;
         let mut view = PruneView::default();
+        // In this order: the recorded removal says after a crash that nothing is left to do.
+        if record.head.as_ref().is_some_and(|head| *head != record.base) {
+            self.drop_branch(&record).await;
+            view.removed.push(Reasoned { what: format!("branch {}", record.branch), reason: reason.clone() });
+        }
         if let Some(environment) =
             record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
         {
@@ -80,10 +85,6 @@ impl Engine {
             self.remove_environment(&record, &reason).await?;
             view.removed
                 .push(Reasoned { what: format!("environment of {}", record.name), reason: reason.clone() });
-        }
-        if record.head.as_ref().is_some_and(|head| *head != record.base) {
-            self.drop_branch(&record).await;
-            view.removed.push(Reasoned { what: format!("branch {}", record.branch), reason: reason.clone() });
         }
         self.inner.secrets.forget(record.id);
         self.inner.wake.notify_one();
@@ -121,7 +122,17 @@ impl Engine {
             view.kept.push(kept(&format!("the task is {}", task.state.word())));
             return Ok(());
         }
-        let task = self.brought_out(task.clone()).await?;
+        let task = if task.has_unlanded_work() {
+            task.clone()
+        } else {
+            match self.brought_out(task.clone()).await {
+                Ok(task) => task,
+                Err(problem) => {
+                    view.kept.push(kept(&format!("what it holds cannot be brought out: {problem}")));
+                    return Ok(());
+                }
+            }
+        };
         if task.has_unlanded_work() {
             view.kept.push(kept("it holds work that is not landed"));
             return Ok(());

@@ -12,7 +12,7 @@ use offshoot_core::{
     config::{self, UserConfig},
     event::{Entry, Limits},
     id::TaskId,
-    lifecycle::{RunState, TaskState},
+    lifecycle::{EnvironmentState, RunState, TaskState},
     problem::{Problem, ProblemKind},
     record::TaskRecord,
     time::Timestamp,
@@ -163,6 +163,10 @@ impl Engine {
         for task in tasks {
             let task = self.inner.ledger.task(task.id)?;
             self.finish_landing(&task).await;
+            let left = task.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
+            if left && matches!(task.state, TaskState::Landed | TaskState::Discarded) {
+                self.tidy_up(&task, &format!("the task is {}", task.state.word())).await;
+            }
             if task.run().is_some_and(|run| !run.state.is_over() && run.state != RunState::Queued) {
                 self.drive(task.id);
             }

@@ -88,7 +88,8 @@ impl Environments {
 
     /// Whether nothing was written since the last time it was brought out.
     pub fn is_harvested(&self, id: EnvironmentId, signature: u64) -> bool {
-        lock(&self.harvested).get(&id) == Some(&signature)
+        // 0 is also what is said of more files than are looked at.
+        signature != 0 && lock(&self.harvested).get(&id) == Some(&signature)
     }
 
     /// What it uses now.
@@ -234,7 +235,16 @@ impl Engine {
             egress: run.egress.clone(),
             limits: run.limits,
         };
-        Lease::create(&inner.layout, &inner.machine, terms).map_err(lease_problem)?;
+        if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
+            let problem = lease_problem(error);
+            let reason = format!("it could not be made: {}", problem.message);
+            let removed = Event::EnvironmentRemoved { environment: id, reason };
+            inner.ledger.append(record.id, Some(run.id), vec![removed])?;
+            if let Err(error) = lease::discard_dir(&inner.layout, id) {
+                tracing::warn!(%error, environment = %id, "could not delete a half-made environment");
+            }
+            return Err(problem);
+        }
         Ok(id)
     }
 
@@ -338,11 +348,7 @@ impl Engine {
         match environment.state {
             EnvironmentState::Removed => {
                 // Recorded, but perhaps not done.
-                let removed = match Lease::open(&self.inner.layout, environment.id) {
-                    Ok(lease) => lease.remove(None).await,
-                    Err(_) => Ok(()),
-                };
-                if let Err(error) = removed {
+                if let Err(error) = lease::discard_dir(&self.inner.layout, environment.id) {
                     tracing::warn!(error = %chain(&error), "could not finish a removal");
                 }
                 Ok(())
@@ -375,6 +381,12 @@ impl Engine {
                             tracing::warn!(error = %chain(&error), "could not clean up after a lost sandbox");
                         }
                         let reason = "its sandbox did not run any more when the daemon started".to_owned();
+                        let event = Event::EnvironmentLost { environment: environment.id, reason };
+                        self.inner.ledger.append(task.id, run, vec![event])?;
+                    }
+                    (Err(error), _) if environment.state != EnvironmentState::Creating => {
+                        // Something may have been written in it: kept as it is.
+                        let reason = format!("{}; what was written in it is kept", chain(&error));
                         let event = Event::EnvironmentLost { environment: environment.id, reason };
                         self.inner.ledger.append(task.id, run, vec![event])?;
                     }
@@ -417,10 +429,11 @@ impl Engine {
         let event = Event::EnvironmentRemoved { environment: environment.id, reason: reason.to_owned() };
         self.inner.ledger.append(record.id, record.run().map(|r| r.id), vec![event])?;
         let live = self.inner.environments.forget(environment.id);
-        if let Ok(lease) = Lease::open(&self.inner.layout, environment.id) {
-            lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?;
+        match Lease::open(&self.inner.layout, environment.id) {
+            Ok(lease) => lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem),
+            Err(_) => lease::discard_dir(&self.inner.layout, environment.id)
+                .map_err(|e| Problem::internal("could not delete the environment", &e)),
         }
-        Ok(())
     }
 }
 

@@ -46,6 +46,11 @@ impl Engine {
                 tracing::debug!(%task, %problem, "no last checkpoint");
             }
         }
+        // Before anything is committed: what a person writes from now on counts as not brought out.
+        let lease = live.lease.clone();
+        let written = tokio::task::spawn_blocking(move || lease.written())
+            .await
+            .map_err(|e| Problem::internal("looking at the workspace was interrupted", &e))?;
         let repository = project::repository_of(&record.root)?;
         let project = self.inner.projects.open(record.project, &repository)?;
         let finished = self.finish(&record, &repository, &project, &live).await?;
@@ -61,11 +66,8 @@ impl Engine {
         let (record, harvested) = harvested?;
         self.inner.ledger.append(task, record.run().map(|r| r.id), vec![Event::Harvested(harvested)])?;
         fault::point("harvest.recorded");
-        let written = tokio::task::spawn_blocking(move || (live.lease.written(), live)).await;
-        if let Ok((written, live)) = written {
-            self.inner.environments.measured(live.lease.terms().environment, written.bytes);
-            self.inner.environments.harvested(live.lease.terms().environment, written.signature);
-        }
+        self.inner.environments.measured(live.lease.terms().environment, written.bytes);
+        self.inner.environments.harvested(live.lease.terms().environment, written.signature);
         Ok(())
     }
 

@@ -3,11 +3,12 @@
 use offshoot_core::{
     api::{CommitView, DiffView, FileView, LandParams, LandView},
     event::{Changes, Event, Harvested},
-    lifecycle::TaskState,
+    lifecycle::{EnvironmentState, TaskState},
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
     time::Timestamp,
 };
+use offshoot_environment::lease::Lease;
 use offshoot_git::{
     import::Limits,
     land::{How, LandError, LandOptions, land},
@@ -19,6 +20,7 @@ use offshoot_git::{
 
 use crate::{
     engine::{Engine, TaskRef},
+    environments::lease_problem,
     harvest::refused,
     project,
 };
@@ -130,14 +132,18 @@ impl Engine {
     /// agent works, and not if nothing changed since the last time.
     pub(crate) async fn brought_out(&self, record: TaskRecord) -> Result<TaskRecord, Problem> {
         let Some(environment) = &record.environment else { return Ok(record) };
-        let Some(live) = self.inner.environments.live(environment.id) else { return Ok(record) };
         let by_hand = record.agent.is_none() && record.state == TaskState::Idle;
         if !(by_hand || record.state.is_settled())
             || matches!(record.state, TaskState::Landed | TaskState::Discarded)
         {
             return Ok(record);
         }
-        let lease = live.lease.clone();
+        let lease = match (self.inner.environments.live(environment.id), environment.state) {
+            (Some(live), _) => live.lease,
+            (None, EnvironmentState::Removed | EnvironmentState::Creating) => return Ok(record),
+            // Without processes, but with whatever was written since the last time.
+            (None, _) => Lease::open(&self.inner.layout, environment.id).map_err(lease_problem)?,
+        };
         let base = lease.terms().base.clone();
         let fresh = record.head.as_ref().is_none_or(|head| *head == base);
         let (untouched, written) =
@@ -262,12 +268,18 @@ impl Engine {
             return;
         }
         let reason = format!("landed on {}", view.target);
-        if let Err(problem) = self.remove_environment(record, &reason).await {
-            tracing::warn!(%problem, "could not take a landed environment away");
-        }
-        self.drop_branch(record).await;
+        self.tidy_up(record, &reason).await;
         self.inner.secrets.forget(record.id);
         self.inner.wake.notify_one();
+    }
+
+    /// Takes away what a task that is landed or thrown away does not need any more: branch, then environment, whose
+    /// recorded removal says after a crash that there is nothing left to do.
+    pub(crate) async fn tidy_up(&self, record: &TaskRecord, reason: &str) {
+        self.drop_branch(record).await;
+        if let Err(problem) = self.remove_environment(record, reason).await {
+            tracing::warn!(task = %record.id, %problem, "could not take an environment away");
+        }
     }
 
     /// Takes the task's branch out of the user's repository, if it still is what the task left.

@@ -1,8 +1,9 @@
 //! One environment as a lease: everything a run is given comes with [`Lease::up`] and goes with [`Lease::remove`].
 //!
-//! What it is made of is written to `environment.json` before anything else exists, so a daemon that starts anew
-//! finds every lease again ([`Lease::open`]), adopts its sandbox if that still runs, or brings it up over the same
-//! upper directory. Removal moves the whole directory aside in one rename.
+//! What it is made of is written to `environment.json` when its directories are there and before any process is, in
+//! one step, so a daemon that starts anew finds every whole lease again ([`Lease::open`]), adopts its sandbox if that
+//! still runs, or brings it up over the same upper directory; one without that file never held anything. Removal moves
+//! the whole directory aside in one rename.
 
 use std::{
     collections::BTreeMap,
@@ -105,14 +106,6 @@ impl Lease {
     pub fn create(layout: &Layout, machine: &Machine, terms: Terms) -> Result<Self, LeaseError> {
         let dir = layout.environment(terms.environment);
         fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
-        let text = serde_json::to_vec(&terms).map_err(|e| LeaseError::Io {
-            operation: "describe",
-            path: dir.clone(),
-            source: e.into(),
-        })?;
-        let file = dir.join("environment.json");
-        fs::write(&file, text).map_err(io_error("write", &file))?;
-        fault::point("lease.described");
         for name in ["upper", "work", "home", "home-work"] {
             let path = dir.join(name);
             machine.make_dir(&path).map_err(io_error("make", &path))?;
@@ -132,6 +125,14 @@ impl Lease {
                 .and_then(|()| machine.identity.own(&file))
                 .map_err(io_error("write", &file))?;
         }
+        fault::point("lease.made");
+        let (file, whole) = (dir.join("environment.json.new"), dir.join("environment.json"));
+        serde_json::to_vec(&terms)
+            .map_err(io::Error::from)
+            .and_then(|text| fs::write(&file, text))
+            .and_then(|()| fs::rename(&file, &whole))
+            .map_err(io_error("write", &whole))?;
+        fault::point("lease.described");
         Ok(Self { terms, dir, layout: layout.clone() })
     }
 
@@ -169,8 +170,8 @@ impl Lease {
     ) -> Result<(Sandbox, u64), LeaseError> {
         let began = Instant::now();
         // The kernel refuses a work directory that a killed sandbox left non-empty only when it is in use; but the
-        // shim's leavings (socket, control group) are taken away first.
-        offshoot_sandbox::cleanup(&self.dir).map_err(LeaseError::Cleanup)?;
+        // shim's leavings (socket, control group) are taken away first, and itself if nobody has its connection.
+        offshoot_sandbox::end(&self.dir).map_err(LeaseError::Cleanup)?;
         fault::point("lease.start");
         let terms = &self.terms;
         let connection = machine
@@ -228,7 +229,7 @@ impl Lease {
         {
             tracing::warn!(environment = %self.terms.environment, %error, "did not go down when asked");
         }
-        offshoot_sandbox::cleanup(&self.dir).map_err(LeaseError::Cleanup)
+        offshoot_sandbox::end(&self.dir).map_err(LeaseError::Cleanup)
     }
 
     /// Takes everything of it away. The caller has recorded why.
@@ -243,8 +244,9 @@ impl Lease {
     }
 }
 
-/// Deletes the directory of an environment of which no process is left; also one that never became whole.
+/// Deletes the directory of an environment; also one that never became whole.
 pub fn discard_dir(layout: &Layout, id: EnvironmentId) -> io::Result<()> {
+    offshoot_sandbox::end(&layout.environment(id)).map_err(io::Error::other)?;
     let trashed = remove::to_trash(layout, &layout.environment(id), &id.to_string())?;
     trashed.map_or(Ok(()), |dir| remove::tree(&dir))
 }

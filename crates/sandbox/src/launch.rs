@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -22,6 +23,9 @@ use crate::{
     spec::{SandboxSpec, Weakness},
     sys,
 };
+
+/// How long killed processes may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why an environment did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +130,26 @@ pub async fn connect(dir: &Path) -> Result<Connection, ConnectError> {
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     rustix::net::connect(&socket, &address).map_err(failed)?;
     Ok(Connection::new(sys::watch(socket).map_err(ConnectError::Io)?, dir))
+}
+
+/// Ends whatever runs in an environment's directory, whoever started it, and removes what it leaves as [`cleanup`]
+/// does. Without asking: for what cannot be talked to, or is not wanted by anybody any more.
+pub fn end(dir: &Path) -> Result<(), CleanupError> {
+    let from = Instant::now();
+    while alive(dir).map_err(CleanupError::Io)? && from.elapsed() < PATIENCE {
+        let pid = fs::read_to_string(dir.join("pid")).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+            let shim = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+            // The number may be somebody else's by now.
+            if shim.is_ok_and(|line| line.ends_with(b"\0__shim\0")) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        // There is no call that waits for a lock for a bounded time.
+        std::thread::sleep(Duration::from_millis(1));
+        cgroup::remove_listed(&dir.join("cgroup"));
+    }
+    cleanup(dir)
 }
 
 /// Removes what a killed shim left in an environment's directory: socket, process number, control groups.

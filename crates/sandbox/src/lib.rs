@@ -30,6 +30,6 @@ pub use connection::{
     Started, Stats, Stdio, Terminal,
 };
 pub use doctor::{Check, Report, State, Tier, examine};
-pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, start};
+pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, end, start};
 pub use shim::shim_main;
 pub use spec::{Identity, Limits, Mount, Network, SandboxSpec, Weakness};
