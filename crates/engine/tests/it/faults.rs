@@ -4,16 +4,16 @@ use serde_json::json;
 
 use crate::{
     audit::{self, WORK},
-    stage::{Stage, Who},
+    stage::Stage,
 };
 
 /// Dies at `point` during a run with a check; then it is taken to its end, and nothing is left.
-fn run(point: &str, who: Who) {
+fn run(point: &str) {
     if !cfg!(debug_assertions) {
         eprintln!("skipped: this build has no fault points");
         return;
     }
-    let stage = Stage::of(who);
+    let stage = Stage::new();
     let before = stage.fingerprint();
     let mut params = stage.params("work", WORK);
     params["check"] = json!("sh test.sh");
@@ -36,14 +36,7 @@ fn run(point: &str, who: Who) {
 macro_rules! points {
     ($($name:ident $point:literal)*) => {
         mod at {
-            $(#[test] fn $name() { super::run($point, super::Who::Me); })*
-        }
-        mod ordinary {
-            $(#[test] fn $name() {
-                if offshoot_testkit::user::is_root() {
-                    super::run($point, super::Who::Ordinary);
-                }
-            })*
+            $(#[test] fn $name() { super::run($point); })*
         }
     };
 }
@@ -54,13 +47,15 @@ points! {
     layer_start "layer.start"
     layer_built "layer.built"
     layer_placed "layer.placed"
+    lease_made "lease.made"
     lease_described "lease.described"
     lease_start "lease.start"
     lease_up "lease.up"
     run_launch "run.launch"
     run_launched "run.launched"
     run_send "run.send"
-    run_send_prompt "run.send#4"
+    run_send_session "run.send#2"
+    run_send_prompt "run.send#3"
     run_heard "run.heard"
     run_heard_later "run.heard#3"
     run_checkpoint "run.checkpoint"
@@ -74,4 +69,145 @@ points! {
     publish_objects "publish.objects"
     harvest_recorded "harvest.recorded"
     run_ended "run.ended"
+}
+
+/// A task from its dispatch to its landing, for as long as the daemon lives. Returns whether it lived to the end.
+fn dispatch_and_land(stage: &Stage, squash: bool) -> bool {
+    let tasks = stage.request("GET", "/v1/tasks?all=true", None);
+    let Ok(tasks) = tasks else { return false };
+    if tasks.ok()["tasks"].as_array().unwrap().is_empty()
+        && stage.request("POST", "/v1/tasks", Some(&stage.params("work", WORK))).is_err()
+    {
+        return false;
+    }
+    if !stage.wait_if_it_lives(|entry| entry["event"]["type"] == "run_ended") {
+        return false;
+    }
+    let Ok(task) = stage.request("GET", "/v1/tasks/work", None) else { return false };
+    let task = task.ok();
+    if task["task"]["state"] == "landed" {
+        return true;
+    }
+    assert_eq!(task["task"]["state"], "complete", "{}\n{}", task["task"]["reason"], stage.log());
+    match stage.request("POST", "/v1/tasks/work/land", Some(&json!({ "squash": squash }))) {
+        Ok(answer) => {
+            answer.ok();
+            true
+        }
+        Err(_) => false,
+    }
+}
+
+/// Landed once, cleanly, and everything of the task gone.
+#[track_caller]
+fn landed(stage: &Stage, squash: bool) {
+    let task = stage.task("work");
+    assert_eq!(task["state"], "landed");
+    assert_eq!(task["environment"]["state"], "removed", "{}", stage.log());
+    audit::told_once(stage, "work", 20);
+    let subjects = stage.git(&["log", "--format=%s", "main"]);
+    let wanted = if squash { "Count\nStage\nBegin" } else { "Two\nOne\nStage\nBegin" };
+    assert_eq!(subjects, wanted);
+    assert_eq!(stage.git(&["status", "--porcelain"]), "", "the checkout is not clean");
+    assert_eq!(std::fs::read_to_string(stage.repo.join("one.txt")).unwrap(), "x\n");
+    assert_eq!(stage.git(&["symbolic-ref", "HEAD"]), "refs/heads/main");
+    stage.git(&["fsck", "--strict", "--no-dangling"]);
+}
+
+/// Dies at the point for the first time it is met, the second, …, until a task lives from dispatch to landing.
+fn at_each(point: &str, squash: bool) {
+    if !cfg!(debug_assertions) {
+        eprintln!("skipped: this build has no fault points");
+        return;
+    }
+    for nth in 1.. {
+        assert!(nth < 200, "never lives to the end");
+        let stage = Stage::new();
+        stage.start(Some(&format!("{point}#{nth}")));
+        let lived = dispatch_and_land(&stage, squash);
+        if !lived {
+            stage.died();
+            stage.start(None);
+            assert!(dispatch_and_land(&stage, squash), "{point}#{nth}: it died again\n{}", stage.log());
+        }
+        landed(&stage, squash);
+        stage.close();
+        if lived {
+            assert!(nth > 1, "{point} is never met");
+            eprintln!("{point}: met {} times", nth - 1);
+            return;
+        }
+    }
+}
+
+#[test]
+fn before_each_write_to_the_log() {
+    at_each("store.before_commit", false);
+}
+
+#[test]
+fn after_each_write_to_the_log() {
+    at_each("store.after_commit", true);
+}
+
+#[test]
+fn at_each_step_of_a_landing() {
+    for point in ["land.recorded", "land.objects", "land.record", "land.files", "land.index", "land.ref"] {
+        at_each(point, point == "land.record");
+    }
+    at_each("lease.remove", false);
+}
+
+/// A landing on a branch that is not checked out.
+#[test]
+fn landing_beside_the_checkout() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in ["land.recorded", "land.objects", "land.ref"] {
+        let stage = Stage::new();
+        stage.git(&["branch", "release"]);
+        let main = stage.git(&["rev-parse", "main"]);
+        stage.start(Some(point));
+        stage.dispatch("work", WORK);
+        stage.over("work", 1);
+        let params = json!({ "target": "release" });
+        assert!(stage.request("POST", "/v1/tasks/work/land", Some(&params)).is_err(), "{point}");
+        stage.died();
+        stage.start(None);
+        stage.wait("landing", |entry| entry["event"]["type"] == "landed");
+        assert_eq!(stage.git(&["log", "--format=%s", "release"]), "Two\nOne\nStage\nBegin");
+        assert_eq!(stage.git(&["rev-parse", "HEAD", "main"]), format!("{main}\n{main}"));
+        assert_eq!(stage.git(&["status", "--porcelain"]), "");
+        stage.close();
+    }
+}
+
+/// Thrown away for as long as the daemon lives, at each write to the log.
+#[test]
+fn at_each_step_of_a_discard() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    for point in ["store.before_commit", "store.after_commit", "lease.remove"] {
+        for nth in 1.. {
+            let stage = Stage::new();
+            stage.start(None);
+            stage.dispatch("work", WORK);
+            stage.over("work", 1);
+            stage.stop();
+            stage.start(Some(&format!("{point}#{nth}")));
+            let force = json!({ "force": true });
+            let thrown = stage.request("POST", "/v1/tasks/work/discard", Some(&force));
+            let lived = thrown.is_ok_and(|answer| answer.status == 200);
+            if !lived {
+                stage.died();
+                stage.start(None);
+            }
+            stage.close();
+            if lived {
+                break;
+            }
+        }
+    }
 }

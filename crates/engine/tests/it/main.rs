@@ -4,4 +4,5 @@ mod audit;
 mod faults;
 mod http;
 mod leaks;
+mod ordinary;
 mod stage;

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use offshoot_testkit::{repo::TestRepo, user};
+use offshoot_testkit::repo::TestRepo;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
@@ -26,56 +26,31 @@ use crate::{
     leaks,
 };
 
-/// Who everything runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// Whoever runs the tests.
-    Me,
-    /// Somebody ordinary, also when root runs the tests.
-    Ordinary,
-}
-
 pub struct Stage {
     dir: TempDir,
     /// The user's repository.
     pub repo: PathBuf,
-    who: Who,
     bins: Arc<TempDir>,
     daemon: RefCell<Option<Child>>,
     closed: RefCell<bool>,
 }
 
 impl Stage {
-    /// As the one who runs the tests.
     pub fn new() -> Self {
-        Self::of(Who::Me)
+        Self::in_dir(tempfile::Builder::new().prefix("o").tempdir_in("/tmp").unwrap())
     }
 
-    pub fn of(who: Who) -> Self {
-        Self::in_dir(who, tempfile::Builder::new().prefix("o").tempdir_in("/tmp").unwrap())
-    }
-
-    pub fn in_dir(who: Who, dir: TempDir) -> Self {
+    pub fn in_dir(dir: TempDir) -> Self {
         let repo = TestRepo::small(&dir.path().join("r")).unwrap();
         // So that commits, and what is named after them, are this stage's only.
         repo.write("stage.txt", &dir.path().display().to_string()).unwrap();
         repo.commit("Stage").unwrap();
-        let stage = Self {
+        Self {
             repo: repo.path().to_owned(),
             dir,
-            who,
             bins: binaries(),
             daemon: RefCell::new(None),
             closed: RefCell::new(false),
-        };
-        stage.give();
-        stage
-    }
-
-    /// What the test itself wrote belongs to the one everything runs as.
-    pub fn give(&self) {
-        if self.who == Who::Ordinary {
-            user::give(self.dir.path()).unwrap();
         }
     }
 
@@ -94,10 +69,9 @@ impl Stage {
     /// The user's `config.toml`.
     pub fn configure(&self, text: &str) {
         fs::write(self.dir.path().join("c.toml"), text).unwrap();
-        self.give();
     }
 
-    /// A command as the one everything runs as.
+    /// A command with the stage's own variables.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
@@ -108,9 +82,6 @@ impl Stage {
             .env("OFFSHOOT_STATE_DIR", self.state())
             .env("OFFSHOOT_CONFIG", self.dir.path().join("c.toml"))
             .stdin(Stdio::null());
-        if self.who == Who::Ordinary {
-            user::drop_root(&mut command);
-        }
         command
     }
 
@@ -127,7 +98,6 @@ impl Stage {
         let path = self.repo.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
-        self.give();
     }
 
     /// The offshoot command line. It starts a daemon if there is none.
@@ -237,6 +207,21 @@ impl Stage {
                 Ok(entry) if wanted(&entry) => return entry,
                 Ok(_) => {}
                 Err(error) => panic!("no {what}: {error}\n{}", self.log()),
+            }
+        }
+    }
+
+    /// The same with a daemon that may die meanwhile: `false` if it did.
+    pub fn wait_if_it_lives(&self, mut wanted: impl FnMut(&Value) -> bool) -> bool {
+        let Ok(mut events) = Events::follow(&self.socket(), 0) else { return false };
+        loop {
+            match events.next() {
+                Ok(entry) if wanted(&entry) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("nothing happens\n{}", self.log())
+                }
+                Err(_) => return false,
             }
         }
     }
@@ -397,7 +382,7 @@ pub fn pid_in(dir: &Path) -> Option<Pid> {
 
 /// A directory with the two programs, readable by everybody; the same bytes for the whole suite, even if they are built
 /// anew meanwhile.
-fn binaries() -> Arc<TempDir> {
+pub fn binaries() -> Arc<TempDir> {
     static BINS: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
     let mut bins = BINS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(dir) = bins.upgrade() {
