@@ -172,7 +172,7 @@ pub struct TaskView {
     pub task: TaskRecord,
     /// Place in the queue, from 1, if it waits.
     pub queue_place: Option<u32>,
-    /// What it waits for, if it waits, in words.
+    /// What it waits for, in words; `None` if it starts at once.
     pub waits_for: Option<String>,
     /// Memory its environment uses now, in bytes.
     pub memory_bytes: Option<u64>,

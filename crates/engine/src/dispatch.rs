@@ -282,7 +282,7 @@ fn base(repository: &Repository, from: Option<&str>) -> Result<(Oid, Option<Stri
                         format!("there is no branch, tag or commit {rev:?}"),
                     );
                     if near.is_empty() {
-                        problem
+                        problem.hint("`git branch --all` lists what there is")
                     } else {
                         problem.hint(format!("did you mean {}?", near.join(" or ")))
                     }

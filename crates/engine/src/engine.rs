@@ -54,6 +54,9 @@ pub struct Engine {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// Place in the queue, and what it waits for if it does not start at once.
+type Place = (u32, Option<&'static str>);
+
 /// What waits, in order, and what works.
 type Load = (Vec<(TaskId, Limits)>, Vec<Limits>);
 
@@ -299,19 +302,19 @@ impl Engine {
         Ok(self.view_of(record, &queue).await)
     }
 
-    fn queue_places(&self) -> Result<HashMap<TaskId, (u32, &'static str)>, Problem> {
+    fn queue_places(&self) -> Result<HashMap<TaskId, Place>, Problem> {
         let (queued, working) = self.load()?;
         let limits: Vec<_> = queued.iter().map(|(_, limits)| *limits).collect();
         let (_, waits) = admission::admit(&limits, &working, self.capacity()?);
         let reason = match waits {
-            Some(WaitsFor::Memory) => "memory: another run has to end first",
-            Some(WaitsFor::Runs) => "a place: as many runs work as may at a time",
-            None => "its turn",
+            Some(WaitsFor::Memory) => Some("memory: another run has to end first"),
+            Some(WaitsFor::Runs) => Some("a place: as many runs work as may at a time"),
+            None => None,
         };
         Ok(queued.into_iter().map(|(task, _)| task).zip((1..).map(|place| (place, reason))).collect())
     }
 
-    async fn view_of(&self, task: TaskRecord, queue: &HashMap<TaskId, (u32, &'static str)>) -> TaskView {
+    async fn view_of(&self, task: TaskRecord, queue: &HashMap<TaskId, Place>) -> TaskView {
         let place = queue.get(&task.id);
         let usage = match &task.environment {
             Some(environment) if environment.state.has_processes() => {
@@ -321,7 +324,7 @@ impl Engine {
         };
         TaskView {
             queue_place: place.map(|(place, _)| *place),
-            waits_for: place.map(|(_, reason)| (*reason).to_owned()),
+            waits_for: place.and_then(|(_, reason)| reason.map(str::to_owned)),
             memory_bytes: usage.as_ref().map(|u| u.memory_bytes),
             processes: usage.as_ref().map(|u| u32::try_from(u.processes).unwrap_or(u32::MAX)),
             disk_bytes: task.environment.as_ref().and_then(|e| self.inner.environments.disk(e.id)),

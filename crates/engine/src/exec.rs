@@ -49,6 +49,7 @@ impl Engine {
                 "command_not_started",
                 format!("the command did not start: {}", chain(&e)),
             )
+            .hint("inside is what the host has in /usr and on your PATH; [tools] in config.toml adds directories")
         })?;
         Ok(ExecView { exec })
     }

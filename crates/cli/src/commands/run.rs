@@ -135,7 +135,7 @@ pub(crate) fn announce(view: &TaskView, session: &Session) {
 
 /// Whether a queued task will start as soon as the daemon gets to it.
 pub(crate) fn will_start(view: &TaskView) -> bool {
-    view.waits_for.as_deref().is_none_or(|what| what == "its turn")
+    view.waits_for.is_none()
 }
 
 /// The prompt; from standard input if it is `-`.

@@ -23,9 +23,7 @@ fn each_gets_a_sentence_a_hint_and_a_code() {
         let ran = stage.offshoot(arguments);
         assert!(ran.1.is_empty(), "data for a refusal: {}", ran.1);
         assert!(ran.2.starts_with("error: "), "{arguments:?}: {}", ran.2);
-        // Where the sentence itself says what to do, a hint would only repeat it.
-        let plain = ["unknown_base", "command_not_started"].contains(&code);
-        assert!(plain || ran.2.contains("\nhint: "), "{arguments:?}: {}", ran.2);
+        assert!(ran.2.contains("\nhint: "), "{arguments:?}: {}", ran.2);
         assert_eq!(ran.2.lines().filter(|l| l.starts_with("error: ")).count(), 1);
         if arguments.contains(&"--raw") {
             assert_eq!(ran.0, exit);
