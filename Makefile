@@ -4,25 +4,29 @@ CARGO ?= cargo
 # Real agents that `make test` runs; `make test-agents` runs all of them.
 AGENTS ?= claude codex gemini
 
-.PHONY: build demo test test-agents check bench fmt clean prerequisites
+# Where rustup puts cargo, and where Debian puts ip, also for those whose PATH does not say so.
+export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-build: ## The binary, as it is shipped: target/release/offshoot
+.PHONY: build demo test test-agents check bench fmt clean prerequisites build-prerequisites
+
+build: build-prerequisites ## The binary, as it is shipped: target/release/offshoot
 	$(CARGO) build --release --locked -p offshoot
 
-demo: ## Three tasks at once on a sample repository, without any API key
+demo: build-prerequisites ## Three tasks at once on a sample repository, without any API key
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit
-	demo/run target/debug
+	demo/run $(TARGET)/debug
 
 test: prerequisites check ## Everything
 	crates/testkit/install-agents.sh $(AGENTS)
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit -p offshoot-sandbox --bins
-	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="$(AGENTS)" $(CARGO) test --locked --workspace
+	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="$(AGENTS)" $(CARGO) test --locked --workspace --no-fail-fast
 
 test-agents: prerequisites ## The real agents, all five
 	crates/testkit/install-agents.sh
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit
 	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="claude codex gemini opencode aider" \
-		$(CARGO) test --locked -p offshoot -p offshoot-testkit real
+		$(CARGO) test --locked --no-fail-fast -p offshoot -p offshoot-testkit real
 
 check: ## Format and lints, warnings denied
 	$(CARGO) fmt --all --check
@@ -31,8 +35,11 @@ check: ## Format and lints, warnings denied
 prerequisites: ## What the tests need besides Rust: installed where that is possible, else named
 	scripts/prerequisites
 
-bench: ## The figures of docs/performance.md
-	bench/run
+build-prerequisites:
+	@scripts/prerequisites build
+
+bench: build ## The figures, measured here; ARGS="--repo PATH" for another repository
+	bench/run $(ARGS)
 
 fmt:
 	$(CARGO) fmt --all

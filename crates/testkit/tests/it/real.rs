@@ -1,7 +1,7 @@
 //! Our protocol clients against the real agent CLIs, offline, with the scripted model.
 //!
 //! They run if the CLIs are installed (`install-agents.sh`); with `OFFSHOOT_TEST_REAL_AGENTS=1` a missing one is
-//! installed, and a failure to do so is a failure.
+//! installed, and a failure to do so is a failure. `OFFSHOOT_TEST_AGENTS` names those that are meant, if not all are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,11 @@ struct Bench {
 }
 
 fn bench(name: &str, own: Option<&str>) -> Option<Bench> {
+    if let Ok(meant) = std::env::var("OFFSHOOT_TEST_AGENTS")
+        && !meant.split([' ', ',']).any(|one| one == name)
+    {
+        return None;
+    }
     let wanted = std::env::var_os("OFFSHOOT_TEST_REAL_AGENTS").is_some();
     if !wanted && !installed(name) {
         eprintln!("{name} is not installed; see install-agents.sh");
