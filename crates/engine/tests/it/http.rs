@@ -60,11 +60,12 @@ fn send(
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let body = body.map(Value::to_string).unwrap_or_default();
-    write!(
-        stream,
+    // In one piece: who asks a daemon to stop may find it gone before a second one.
+    let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
-    )?;
+    );
+    stream.write_all(request.as_bytes())?;
     let mut reader = BufReader::new(stream);
     let (mut status, mut length, mut chunked) = (0, None, false);
     loop {
