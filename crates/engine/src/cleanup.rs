@@ -15,6 +15,7 @@ use offshoot_store::TaskFilter;
 
 use crate::{
     engine::{Engine, TaskRef},
+    harvest::Processes,
     ledger::store_problem,
     project,
 };
@@ -46,7 +47,7 @@ impl Engine {
             }
         }
         let record = self.inner.ledger.task(record.id)?;
-        let record = match self.brought_out(record.clone()).await {
+        let record = match self.brought_out(record.clone(), Processes::Keep).await {
             Ok(record) => record,
             Err(_) if params.force => record,
             Err(problem) => return Err(problem),
@@ -125,7 +126,7 @@ impl Engine {
         let task = if task.has_unlanded_work() {
             task.clone()
         } else {
-            match self.brought_out(task.clone()).await {
+            match self.brought_out(task.clone(), Processes::Keep).await {
                 Ok(task) => task,
                 Err(problem) => {
                     view.kept.push(kept(&format!("what it holds cannot be brought out: {problem}")));

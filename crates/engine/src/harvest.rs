@@ -30,16 +30,27 @@ use crate::{
 /// How long git may take to commit or to bundle a large tree.
 const SECONDS: u64 = 600;
 
+/// What becomes of the processes inside when work is brought out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// They end first: a run is over, and nobody finishes a turn alone.
+    End,
+    /// They go on: a person is looking, perhaps from a shell inside.
+    Keep,
+}
+
 impl Engine {
-    /// Brings out what the task's environment holds. Ends every process inside first: nobody finishes a turn alone.
-    pub(crate) async fn harvest(&self, task: TaskId) -> Result<(), Problem> {
+    /// Brings out what the task's environment holds.
+    pub(crate) async fn harvest(&self, task: TaskId, processes: Processes) -> Result<(), Problem> {
         let record = self.inner.ledger.task(task)?;
         let live = self.ready(task).await?;
         fault::point("harvest.start");
-        live.sandbox
-            .kill_all()
-            .await
-            .map_err(|e| Problem::internal("could not end the agent's processes", &e))?;
+        if processes == Processes::End {
+            live.sandbox
+                .kill_all()
+                .await
+                .map_err(|e| Problem::internal("could not end the agent's processes", &e))?;
+        }
         if let Some(run) = record.run() {
             let title = if run.prompt.is_empty() { "by hand" } else { "end of the turn" };
             if let Err(problem) = self.checkpoint(task, run.id, &live, title).await {
@@ -53,7 +64,7 @@ impl Engine {
             .map_err(|e| Problem::internal("looking at the workspace was interrupted", &e))?;
         let repository = project::repository_of(&record.root)?;
         let project = self.inner.projects.open(record.project, &repository)?;
-        let finished = self.finish(&record, &repository, &project, &live).await?;
+        let finished = self.finish(&record, &repository, &project, &live, processes).await?;
         fault::point("harvest.committed");
         let bundle = self.bundle(&record, &live, "harvest").await?;
         fault::point("harvest.bundled");
@@ -78,6 +89,7 @@ impl Engine {
         repository: &Repository,
         project: &Project,
         live: &Live,
+        processes: Processes,
     ) -> Result<Finished, Problem> {
         let person = project::person(repository);
         let base = base_of(live)?;
@@ -85,9 +97,11 @@ impl Engine {
             record.run().map(|r| r.prompt.lines().next().unwrap_or_default().to_owned()).unwrap_or_default();
         let subject: String = subject.chars().take(72).collect();
         let message = if subject.trim().is_empty() { "Work left uncommitted".to_owned() } else { subject };
-        let script = inside::finish(&record.branch, &base, &person, &message, true);
+        let ended = processes == Processes::End;
+        let script = inside::finish(&record.branch, &base, &person, &message, ended);
         let report = match self.report(live, "commit", script.clone(), SECONDS).await {
             Ok(report) => report,
+            Err(problem) if !ended => return Err(problem),
             Err(problem) => {
                 // Its own repository is broken beyond git's help: a new one over the same files.
                 tracing::warn!(task = %record.id, %problem, "rescuing the files");

@@ -21,7 +21,7 @@ use offshoot_git::{
 use crate::{
     engine::{Engine, TaskRef},
     environments::lease_problem,
-    harvest::refused,
+    harvest::{Processes, refused},
     project,
 };
 
@@ -32,7 +32,7 @@ impl Engine {
     /// What a task changed: against its base, or what one checkpoint changed against the one before.
     pub async fn diff(&self, task: &TaskRef, step: Option<u32>) -> Result<DiffView, Problem> {
         let record = self.find(task)?;
-        let mut record = self.brought_out(record).await?;
+        let mut record = self.brought_out(record, Processes::Keep).await?;
         if record.agent.is_some() && record.state.is_active() {
             record = self.peeked(record).await?;
         }
@@ -130,7 +130,11 @@ impl Engine {
 
     /// The record of a task after what its environment holds was brought out, if that can be done now: not while an
     /// agent works, and not if nothing changed since the last time.
-    pub(crate) async fn brought_out(&self, record: TaskRecord) -> Result<TaskRecord, Problem> {
+    pub(crate) async fn brought_out(
+        &self,
+        record: TaskRecord,
+        processes: Processes,
+    ) -> Result<TaskRecord, Problem> {
         let Some(environment) = &record.environment else { return Ok(record) };
         let by_hand = record.agent.is_none() && record.state == TaskState::Idle;
         if !(by_hand || record.state.is_settled())
@@ -169,7 +173,7 @@ impl Engine {
         if self.inner.environments.is_harvested(environment.id, written.signature) {
             return Ok(record);
         }
-        self.harvest(record.id).await?;
+        self.harvest(record.id, processes).await?;
         self.inner.ledger.task(record.id)
     }
 
@@ -188,7 +192,7 @@ impl Engine {
                 problem
             });
         }
-        let record = self.brought_out(record).await?;
+        let record = self.brought_out(record, Processes::End).await?;
         let Some(head) = record.head.clone().filter(|head| *head != record.base) else {
             return Err(Problem::new(
                 ProblemKind::Conflict,

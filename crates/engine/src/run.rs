@@ -14,7 +14,7 @@ use offshoot_core::{
 use offshoot_environment::machine::{self, Command};
 use offshoot_sandbox::Exit;
 
-use crate::{clock, converse::Outcome, engine::Engine, environments::Live, project};
+use crate::{clock, converse::Outcome, engine::Engine, environments::Live, harvest::Processes, project};
 
 /// How long a check may take, if the project does not say.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -56,7 +56,7 @@ impl Engine {
                 }
                 RunState::Checking => self.check(&record, &run).await?,
                 RunState::Harvesting => {
-                    self.harvest(task).await?;
+                    self.harvest(task, Processes::End).await?;
                     let record = self.inner.ledger.task(task)?;
                     let (end, reason) = verdict(record.run().unwrap_or(&run));
                     self.append(&record, &run, Event::RunEnded { end, reason })?;
@@ -163,7 +163,7 @@ impl Engine {
             record.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
         if record.agent.is_some() && has_environment && run.state != RunState::Harvesting {
             let noted = self.append(&record, run, Event::Harvesting);
-            if let Err(problem) = noted.and(self.harvest(task).await) {
+            if let Err(problem) = noted.and(self.harvest(task, Processes::End).await) {
                 tracing::warn!(%task, %problem, "could not bring out what a failed run left");
             }
         }
