@@ -6,7 +6,7 @@ skeleton() {
   {
     printf '[user]\n\tname = %s\n\temail = %s\n' "$5" "$6"
     printf '[core]\n\tuntrackedCache = true\n\tlogAllRefUpdates = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n'
-    printf '[index]\n\tversion = 4\n[feature]\n\tmanyFiles = false\n[advice]\n\tdetachedHead = false\n'
+    printf '[feature]\n\tmanyFiles = false\n[advice]\n\tdetachedHead = false\n'
     printf '[push]\n\tdefault = current\n[init]\n\tdefaultBranch = main\n'
   } >>.git/config
   if [ -n "$7" ]; then printf '%s\n' "$7" >.git/shallow; fi
