@@ -109,15 +109,15 @@ fn namespaces() -> Check {
     };
     let found = format!("cannot be made: {error}");
     let remedy = if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
-        "AppArmor forbids them to unconfined programs (Ubuntu 23.10 and later): install the AppArmor profile that comes \
-         with Offshoot, or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+        "AppArmor forbids them to unconfined programs (Ubuntu 23.10 and later): install the AppArmor profile of \
+         docs/isolation.md, or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     } else if read("/proc/sys/kernel/unprivileged_userns_clone").as_deref() == Some("0") {
         "switched off by Debian's switch; as root: sysctl -w kernel.unprivileged_userns_clone=1"
     } else if read("/proc/sys/user/max_user_namespaces").as_deref() == Some("0") {
         "none are allowed; as root: sysctl -w user.max_user_namespaces=15000"
     } else if Path::new("/.dockerenv").exists() || Path::new("/run/.containerenv").exists() {
         "this is a container whose seccomp profile forbids them: run it with --security-opt seccomp=unconfined \
-         --security-opt systempaths=unconfined, or use the container backend"
+         --security-opt systempaths=unconfined"
     } else if read("/proc/self/status").is_some_and(|s| s.contains("Seccomp:\t2")) {
         "a seccomp filter around this program forbids them: run it outside of that sandbox"
     } else {
