@@ -10,7 +10,7 @@ use std::{
 use offshoot_core::{
     event::Event,
     id::TaskId,
-    lifecycle::{EnvironmentState, TaskState},
+    lifecycle::{EnvironmentState, RunState, TaskState},
     problem::{Problem, chain},
     record::TaskRecord,
 };
@@ -144,6 +144,10 @@ impl Engine {
         let Some(environment) = task.environment.as_ref().filter(|e| e.state == EnvironmentState::Up) else {
             return Ok(false);
         };
+        // What prepares it or brings its work out is ours, and short.
+        if task.run().is_some_and(|r| matches!(r.state, RunState::Preparing | RunState::Harvesting)) {
+            return Ok(false);
+        }
         let Some(live) = self.inner.environments.live(environment.id) else { return Ok(false) };
         let mut events = vec![Event::EnvironmentSuspended { environment: environment.id }];
         if task.state.after(offshoot_core::lifecycle::TaskChange::Attend).is_some() {

@@ -18,6 +18,8 @@ use crate::{clock, converse::Outcome, engine::Engine, environments::Live, harves
 
 /// How long a check may take, if the project does not say.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+/// How often a run that cannot be recorded for want of room is tried again.
+const NO_ROOM: Duration = Duration::from_secs(1);
 /// How much of the end of a check's output is kept.
 const CHECK_OUTPUT: usize = 8000;
 
@@ -33,8 +35,11 @@ impl Engine {
         drivers.insert(
             task,
             tokio::spawn(async move {
-                if let Err(problem) = engine.carry_out(task).await {
-                    engine.give_up(task, &problem).await;
+                while let Err(problem) = engine.carry_out(task).await {
+                    if engine.give_up(task, &problem).await {
+                        break;
+                    }
+                    tokio::time::sleep(NO_ROOM).await;
                 }
                 engine.inner.wake.notify_one();
             }),
@@ -155,10 +160,16 @@ impl Engine {
     }
 
     /// The driver met something it cannot mend: the run has failed, and what it left is brought out if that works.
-    async fn give_up(&self, task: TaskId, problem: &Problem) {
+    /// `false` if that cannot be recorded, or need not be: with a full disk nothing is given up, but begun again where
+    /// the log stands once there is room.
+    async fn give_up(&self, task: TaskId, problem: &Problem) -> bool {
+        let Ok(record) = self.inner.ledger.task(task) else { return true };
+        let Some(run) = record.run().filter(|run| !run.state.is_over()) else { return true };
+        if problem.code == "disk_full" && run.state != RunState::Preparing {
+            tracing::warn!(%task, "waits for room on the disk");
+            return false;
+        }
         tracing::warn!(%task, code = problem.code, %problem, "run failed");
-        let Ok(record) = self.inner.ledger.task(task) else { return };
-        let Some(run) = record.run().filter(|run| !run.state.is_over()) else { return };
         let has_environment =
             record.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
         if record.agent.is_some() && has_environment && run.state != RunState::Harvesting {
@@ -177,8 +188,12 @@ impl Engine {
             reason.push_str(hint);
         }
         let ended = Event::RunEnded { end: RunEnd::Failed, reason };
-        if let Err(problem) = self.inner.ledger.append(task, Some(run.id), vec![ended]) {
-            tracing::error!(%task, %problem, "could not record a failed run");
+        match self.inner.ledger.append(task, Some(run.id), vec![ended]) {
+            Ok(()) => true,
+            Err(problem) => {
+                tracing::error!(%task, %problem, "could not record a failed run");
+                problem.code != "disk_full"
+            }
         }
     }
 
