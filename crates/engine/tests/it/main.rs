@@ -1,8 +1,19 @@
 //! The engine in the real daemon: what survives crashes, what stays true under load, what never gets lost.
+//!
+//! Each test has a daemon, a state directory and a repository of its own (`stage`) and ends by making sure that nothing
+//! is left (`leaks`).
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod audit;
 mod faults;
+mod hostile;
 mod http;
+mod keep;
+mod kills;
 mod leaks;
+mod limits;
+mod load;
 mod ordinary;
+mod outlive;
 mod stage;
