@@ -144,8 +144,10 @@ impl Engine {
         let Some(environment) = task.environment.as_ref().filter(|e| e.state == EnvironmentState::Up) else {
             return Ok(false);
         };
-        // What prepares it or brings its work out is ours, and short.
-        if task.run().is_some_and(|r| matches!(r.state, RunState::Preparing | RunState::Harvesting)) {
+        // What prepares it or brings its work out is ours, and short. (Without an agent nothing more is prepared.)
+        let ours =
+            |state| state == RunState::Harvesting || task.agent.is_some() && state == RunState::Preparing;
+        if task.run().is_some_and(|run| ours(run.state)) {
             return Ok(false);
         }
         let Some(live) = self.inner.environments.live(environment.id) else { return Ok(false) };
