@@ -165,7 +165,7 @@ fn an_agent_that_fills_the_disk_loses_nothing() {
     let stage = disk.stage();
     stage.start(None);
     disk.fill(40 << 20);
-    let prompt = "Fill\n@shell echo precious > one.txt\n@commit One\n@shell dd if=/dev/zero of=big bs=1M count=270\n@say All done";
+    let prompt = "Fill\n@shell echo precious > one.txt; echo big > .gitignore\n@commit One\n@shell dd if=/dev/zero of=big bs=1M count=270\n@say All done";
     stage.dispatch("work", prompt);
     let from = Instant::now();
     // With a full disk there is no event either.

@@ -1,11 +1,11 @@
 //! The same tests as an ordinary user, when root runs them: the daemon of somebody ordinary answers nobody else, so the
 //! whole suite runs once more as him.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::process::Command;
 
 use offshoot_testkit::user;
 
-use crate::stage::binaries;
+use crate::stage::{binaries, place};
 
 /// What behaves differently for an ordinary user: who owns files, what the kernel lets him limit, freeze and mount.
 const TESTS: [&str; 8] = [
@@ -28,8 +28,7 @@ fn as_an_ordinary_user() {
     let home = tempfile::Builder::new().prefix("oh").tempdir_in("/tmp").unwrap();
     user::give(home.path()).unwrap();
     let suite = home.path().join("suite");
-    fs::copy(std::env::current_exe().unwrap(), &suite).unwrap();
-    fs::set_permissions(&suite, fs::Permissions::from_mode(0o755)).unwrap();
+    place(&std::env::current_exe().unwrap(), &suite);
     let mut command = Command::new(&suite);
     command
         .args(TESTS)

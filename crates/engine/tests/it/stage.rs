@@ -392,13 +392,19 @@ pub fn binaries() -> Arc<TempDir> {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["offshoot", "offshoot-scripted-agent"] {
         let (from, to) = (built(name), dir.path().join(name));
-        if fs::hard_link(&from, &to).is_err() {
-            fs::copy(&from, &to).unwrap();
-        }
+        place(&from, &to);
     }
     let dir = Arc::new(dir);
     *bins = Arc::downgrade(&dir);
     dir
+}
+
+/// A program at another place. Written by a process of its own: one that is started by this process meanwhile would
+/// hold the file open for writing, and nothing can execute it then.
+pub fn place(from: &Path, to: &Path) {
+    if fs::hard_link(from, to).is_err() {
+        assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+    }
 }
 
 /// A program of the workspace: beside this one; built if only this crate's tests were asked for.
