@@ -28,8 +28,10 @@ const READ: usize = 256 * 1024;
 /// How often silence is looked at while nothing happens; more often where silence is all that tells.
 const TICK: Duration = Duration::from_secs(5);
 const TERMINAL_TICK: Duration = Duration::from_secs(1);
-/// How long an agent may take to end by itself after its last turn, or after it was asked to stop.
+/// How long an agent may take to end by itself after its last turn.
 const GRACE: Duration = Duration::from_secs(8);
+/// How long it may take to end a turn that a person stopped. What it has started may go on meanwhile.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// How much of the end of its standard error is kept for the reason of a failure.
 const STDERR: usize = 2000;
 
@@ -93,7 +95,7 @@ impl Engine {
         let mut newest = self.inner.ledger.watch();
         let mut last_bytes = Instant::now();
         let mut deadline: Option<Instant> = None;
-        let mut closed = false;
+        let (mut closed, mut stopping, mut killed) = (false, false, false);
         loop {
             if self.listen(&record, run, &reader, &exec, &live, &mut talk, snapshots.sender()).await? {
                 last_bytes = Instant::now();
@@ -108,15 +110,22 @@ impl Engine {
                     "its process is gone: the environment had to be started again".to_owned(),
                 ));
             }
-            if !closed && self.inner.ledger.task(record.id)?.run().is_some_and(|r| r.stop_requested) {
+            if self.inner.ledger.task(record.id)?.run().is_some_and(|r| r.stop_requested) {
                 if let ConversationState::InTurn(turn) = talk.conversation.state() {
                     wants.cancel_turn = Some(turn);
                 }
-                if deadline.is_none() {
+                if !stopping {
+                    stopping = true;
                     // It may be frozen; only what runs can be asked to stop.
                     self.ready(record.id).await?;
-                    deadline = Some(Instant::now() + GRACE);
+                    deadline = Some(Instant::now() + STOP_GRACE);
                 }
+                if talk.turn_end.is_some() && !killed {
+                    // Some agents leave a cancelled tool running: nothing is waited for any more.
+                    deadline = Some(Instant::now());
+                }
+            } else if closed && talk.turn_end.is_some() {
+                deadline.get_or_insert_with(|| Instant::now() + GRACE);
             }
             match talk.conversation.next(&wants) {
                 Some(Send::Bytes(bytes)) => {
@@ -128,7 +137,6 @@ impl Engine {
                 }
                 Some(Send::CloseInput) if !closed => {
                     closed = true;
-                    deadline.get_or_insert_with(|| Instant::now() + GRACE);
                     let _ = live.sandbox.close_input(&exec).await;
                     talk.conversation.observe_input_closed();
                     continue;
@@ -137,6 +145,7 @@ impl Engine {
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 deadline = Some(Instant::now() + GRACE);
+                killed = true;
                 let _ = live.sandbox.signal(&exec, 9).await;
             }
             let wait = deadline.map_or(tick, |at| at.saturating_duration_since(Instant::now()).min(tick));

@@ -46,6 +46,8 @@ pub struct Seen {
     pub prompt: String,
     /// The system prompt.
     pub system: String,
+    /// All of the request, as text.
+    pub body: String,
     /// What it authenticated itself with: header name and value.
     pub credentials: Vec<(String, String)>,
 }
@@ -150,6 +152,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         model,
         prompt: asked.prompt.clone(),
         system: asked.system.clone(),
+        body: body.to_string(),
         credentials: credentials.collect(),
     });
     let answer = decide::decide(&asked, |step| {

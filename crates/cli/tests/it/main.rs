@@ -5,6 +5,7 @@
 
 mod daemon;
 mod environment;
+mod inside;
 mod mistakes;
 mod offline;
 mod reference;

@@ -1,0 +1,265 @@
+//! The real agent CLIs inside real environments, offline: each talks with the scripted model on this machine's
+//! loopback, which its task is allowed to reach. What each is taken through: work and a follow-up that resumes its
+//! session; the daemon killed in the middle of a turn; a stop and a killed agent, with nobody finishing alone.
+//!
+//! `OFFSHOOT_TEST_AGENTS` names the agents that are meant (`make test`: claude, codex, gemini; `make test-agents`:
+//! all). One that is meant and cannot be installed fails its test.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use offshoot_testkit::{agents, model::ScriptedModel};
+use serde_json::Value;
+
+use crate::stage::{Ran, Stage};
+
+/// The keys that are let in; none of them may be found in what Offshoot remembers.
+const KEYS: [(&str, &str); 3] = [
+    ("ANTHROPIC_API_KEY", "dummy-anthropic-5d1f0c7e"),
+    ("OPENAI_API_KEY", "dummy-openai-5d1f0c7e"),
+    ("GEMINI_API_KEY", "dummy-gemini-5d1f0c7e"),
+];
+
+struct Inside {
+    stage: Stage,
+    model: ScriptedModel,
+    agent: &'static str,
+    path: String,
+}
+
+impl Inside {
+    /// `None` if this agent is not meant.
+    fn new(agent: &'static str) -> Option<Self> {
+        let meant = std::env::var("OFFSHOOT_TEST_AGENTS").unwrap_or_default();
+        if !meant.split([' ', ',']).any(|one| one == agent) {
+            eprintln!("{agent} is not among the agents of OFFSHOOT_TEST_AGENTS ({meant:?})");
+            return None;
+        }
+        let installed = agents::install(agent).unwrap();
+        let mut dirs = vec![installed.program.parent().unwrap().to_owned()];
+        dirs.extend(installed.path_dirs);
+        let dirs: Vec<_> = dirs.iter().map(|d| d.display().to_string()).collect();
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", dirs.join(":"));
+        Some(Self { stage: Stage::new(), model: ScriptedModel::start().unwrap(), agent, path })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let url = format!("http://host.internal:{}", self.port());
+        let mut command = self.stage.command(arguments);
+        command.env("PATH", &self.path).envs(KEYS);
+        command.env("ANTHROPIC_BASE_URL", &url).env("OPENAI_BASE_URL", format!("{url}/v1"));
+        command.env("GOOGLE_GEMINI_BASE_URL", &url);
+        command
+    }
+
+    fn port(&self) -> String {
+        self.model.url().rsplit(':').next().unwrap().to_owned()
+    }
+
+    fn offshoot(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran(output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn run(&self, name: &str, prompt: &str) {
+        let allow = format!("host:{}", self.port());
+        let mut arguments = vec!["run", prompt, "--agent", self.agent, "--name", name, "--allow", &allow];
+        arguments.extend(["--instructions", "Remember the word pomegranate."]);
+        match self.agent {
+            "opencode" => arguments.extend(["--model", "anthropic/claude-sonnet-4-5"]),
+            "aider" => arguments.extend(["--model", "openai/fake-model"]),
+            _ => {}
+        }
+        let let_in: &[&str] = match self.agent {
+            "claude" | "opencode" => &["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
+            "gemini" => &["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
+            _ => &["OPENAI_API_KEY", "OPENAI_BASE_URL"],
+        };
+        arguments.extend(let_in.iter().flat_map(|name| ["--pass-env", *name]));
+        self.offshoot(&arguments).ok();
+    }
+
+    /// Waits for the end of the newest run and returns the task.
+    fn ended(&self, name: &str) -> Value {
+        self.offshoot(&["logs", "-f", name]).ok();
+        self.task(name)
+    }
+
+    fn task(&self, name: &str) -> Value {
+        let list = self.offshoot(&["--json", "ps", "--all"]).json();
+        let tasks = list["tasks"].as_array().unwrap().clone();
+        tasks.into_iter().find(|view| view["task"]["name"] == name).unwrap()["task"].clone()
+    }
+
+    /// Waits until a tool call with this text has begun.
+    fn wait_for(&self, name: &str, text: &str) {
+        let mut child = self.command(&["logs", "-f", name]).stdout(Stdio::piped()).spawn().unwrap();
+        let seen = BufReader::new(child.stdout.take().unwrap()).lines().any(|line| {
+            let line = line.unwrap();
+            line.trim_start().starts_with('→') && line.contains(text)
+        });
+        let _ = child.kill();
+        child.wait().unwrap();
+        assert!(seen, "{text:?} never came");
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let output =
+            Command::new("git").args(arguments).current_dir(self.stage.repo.path()).output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn has_tools(&self) -> bool {
+        self.agent != "aider"
+    }
+
+    /// Edits, runs a command, commits; then a follow-up in the same session.
+    fn works(&self) {
+        self.run(
+            "work",
+            "go\n@write a.txt one\n@shell git add a.txt && git commit -qm 'Add a'\n@say all done",
+        );
+        let task = self.ended("work");
+        assert_eq!(task["state"], "complete", "{task}");
+        assert_eq!(self.git(&["show", "offshoot/work:a.txt"]), "one\n");
+        assert_eq!(
+            self.git(&["diff", "--name-only", "main", "offshoot/work"]),
+            "a.txt\n",
+            "nothing but the work"
+        );
+        assert_eq!(self.git(&["status", "--porcelain"]), "", "the checkout is untouched");
+        if self.has_tools() {
+            let log = self.offshoot(&["logs", "work"]).ok();
+            assert!(log.contains("a.txt") && log.contains("git commit"), "{log}");
+        }
+        let passed = task["runs"][0]["pass_env"].to_string();
+        assert!(passed.contains("_API_KEY"), "{passed}");
+        let seen = self.model.seen();
+        assert!(
+            seen.iter().any(|s| s.body.contains("pomegranate")),
+            "the instructions never reached the model"
+        );
+
+        self.offshoot(&[
+            "follow-up",
+            "work",
+            "more\n@write b.txt two\n@shell git add b.txt && git commit -qm 'Add b'",
+        ])
+        .ok();
+        let again = self.ended("work");
+        assert_eq!(again["state"], "complete", "{again}");
+        assert_eq!(self.git(&["show", "offshoot/work:b.txt"]), "two\n");
+        if ["claude", "codex", "opencode"].contains(&self.agent) {
+            assert_eq!(again["session"], task["session"], "the session went on");
+        }
+        self.nothing_remembered();
+    }
+
+    /// No key is in what the daemon keeps: log, store, copies, descriptions of environments.
+    fn nothing_remembered(&self) {
+        let mut pending = vec![self.stage.state_dir()];
+        while let Some(dir) = pending.pop() {
+            for entry in std::fs::read_dir(&dir).unwrap().flatten() {
+                let path = entry.path();
+                let kind = entry.file_type().unwrap();
+                // What the agent itself keeps in its own home is its own affair and goes with the environment.
+                if kind.is_dir() && !path.ends_with("home") && !path.ends_with("home-work") {
+                    pending.push(path);
+                } else if kind.is_file() {
+                    let bytes = std::fs::read(&path).unwrap();
+                    for (_, key) in KEYS {
+                        let found = bytes.windows(key.len()).any(|window| window == key.as_bytes());
+                        assert!(!found, "{key} is in {}", path.display());
+                    }
+                }
+            }
+        }
+    }
+
+    /// The daemon is killed while the agent works; the agent goes on, and nothing is done twice.
+    fn outlives_the_daemon(&self) {
+        self.run("late", "go\n@shell sleep 2; echo x >> once.txt\n@shell git add -A && git commit -qm once");
+        self.wait_for("late", "sleep 2");
+        let pid = self.stage.daemon_pid().to_string();
+        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        // It may still be dying, and take this call with it.
+        let _ = self.offshoot(&["ps"]);
+        let task = self.ended("late");
+        assert_eq!(task["state"], "complete", "{task}");
+        assert_eq!(self.git(&["show", "offshoot/late:once.txt"]), "x\n", "once, not twice");
+    }
+
+    /// Stopped by a person, or its process killed: nobody finishes the turn.
+    fn dies_whole(&self) {
+        for how in ["stop", "kill"] {
+            self.run(
+                how,
+                "go\n@write kept.txt kept\n@shell timeout 47 tail -f /dev/null; echo x > orphan.txt\n@sleep 20\n@say never",
+            );
+            self.wait_for(how, "tail -f");
+            if how == "stop" {
+                self.offshoot(&["stop", how]).ok();
+            } else {
+                // Every process of the agent's but the tool it has started.
+                let kill = "for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p -gt 1 ] && [ $p != $$ ] || continue; \
+                            grep -qE 'orphan|tail' /proc/$p/cmdline 2>/dev/null || kill -9 $p 2>/dev/null; done; true";
+                let _ = self.offshoot(&["exec", how, "--", "sh", "-c", kill]);
+            }
+            let task = self.ended(how);
+            assert_eq!(task["state"], if how == "stop" { "stopped" } else { "failed" }, "{task}");
+            assert_ne!(task["reason"], Value::Null);
+            assert_eq!(
+                self.git(&["show", &format!("offshoot/{how}:kept.txt")]),
+                "kept\n",
+                "its work is kept"
+            );
+            let look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; ls";
+            let left = self.offshoot(&["exec", how, "--", "sh", "-c", look]).ok();
+            assert!(
+                !left.contains("tail -f") && !left.contains("orphan.txt"),
+                "{how}: somebody goes on: {left}"
+            );
+        }
+    }
+}
+
+macro_rules! agents {
+    ($($name:ident $agent:literal;)*) => {$(
+        mod $name {
+            use super::Inside;
+
+            #[test]
+            fn works_and_resumes() {
+                if let Some(inside) = Inside::new($agent) {
+                    inside.works();
+                }
+            }
+
+            #[test]
+            fn outlives_the_daemon() {
+                if let Some(inside) = Inside::new($agent).filter(Inside::has_tools) {
+                    inside.outlives_the_daemon();
+                }
+            }
+
+            #[test]
+            fn dies_whole() {
+                if let Some(inside) = Inside::new($agent).filter(Inside::has_tools) {
+                    inside.dies_whole();
+                }
+            }
+        }
+    )*};
+}
+
+agents! {
+    real_claude "claude";
+    real_codex "codex";
+    real_gemini "gemini";
+    real_opencode "opencode";
+    real_aider "aider";
+}
