@@ -114,6 +114,12 @@ impl Engine {
             return self.append(record, run, Event::Harvesting);
         }
         let live = self.ready(record.id).await?;
+        let unreachable = |e| Problem::internal("the sandbox does not answer", &e);
+        let execs = live.sandbox.execs().await.map_err(unreachable)?;
+        if execs.iter().any(|exec| exec.id.starts_with("check-") && exec.exit.is_none()) {
+            // Begun before a restart; nobody hears its end any more.
+            live.sandbox.kill_all().await.map_err(unreachable)?;
+        }
         let command = run.check.clone().unwrap_or_default();
         let timeout =
             project::config(&PathBuf::from(&record.root))?.check.timeout.map_or(CHECK_TIMEOUT, |t| t.0);

@@ -71,6 +71,88 @@ points! {
     run_ended "run.ended"
 }
 
+/// A shim or its init dies at `point` while an environment or a layer comes up or goes down: said, nothing of it left, and
+/// the next run works.
+fn sandbox(point: &str) {
+    if !cfg!(debug_assertions) {
+        eprintln!("skipped: this build has no fault points");
+        return;
+    }
+    let stage = Stage::new();
+    stage.start(Some(point));
+    stage.dispatch("work", WORK);
+    let task = stage.over("work", 1);
+    let ended = task["state"].as_str().unwrap();
+    if ended == "complete" {
+        audit::complete(&stage, "work");
+    } else {
+        assert_eq!(ended, "failed", "{task}");
+        let reason = task["reason"].as_str().unwrap();
+        assert!(
+            reason.contains("sandbox") || reason.contains("layer") || reason.contains("files"),
+            "{reason}"
+        );
+    }
+    stage.stop();
+    stage.start(None);
+    if ended == "failed" {
+        stage.post("/v1/tasks/work/runs", json!({ "prompt": WORK })).ok();
+        assert_eq!(stage.over("work", 2)["state"], "complete", "{}", stage.log());
+        assert!(stage.git(&["show", "offshoot/work:one.txt"]).starts_with('x'));
+        audit::prompted(&stage, "work", 1);
+    }
+    stage.close();
+}
+
+macro_rules! sandboxes {
+    ($($name:ident $point:literal)*) => {
+        mod sandbox_at {
+            $(#[test] fn $name() { super::sandbox($point); })*
+        }
+    };
+}
+
+sandboxes! {
+    shim_locked "shim.locked"
+    shim_cgroup "shim.cgroup"
+    shim_cloned "shim.cloned"
+    shim_ready "shim.ready"
+    shim_ended "shim.ended"
+    init_mount "init.mount"
+    init_go "init.go"
+    init_mounted "init.mounted"
+    init_ready "init.ready"
+}
+
+/// A check that was under way is begun again, alone, and counts once.
+#[test]
+fn a_check_that_was_cut_off_is_made_again() {
+    let stage = Stage::new();
+    stage.start(None);
+    let mut params = stage.params("work", WORK);
+    // Fails if another one runs beside it.
+    params["check"] = json!("exec 9>/tmp/alone; flock -n 9 || exit 3; sleep 0.5");
+    stage.post("/v1/tasks", params).ok();
+    let held = || {
+        let logs = stage.environment("work").join("journal");
+        let names = std::fs::read_dir(logs).into_iter().flatten().flatten();
+        names.filter(|e| e.file_name().to_string_lossy().starts_with("check-0")).count()
+    };
+    stage.wait("check", |entry| entry["event"]["type"] == "check_started");
+    let from = std::time::Instant::now();
+    // That it runs is not recorded anywhere else.
+    while held() == 0 {
+        assert!(from.elapsed() < crate::http::PATIENCE, "no check");
+        std::thread::yield_now();
+    }
+    stage.kill();
+    stage.start(None);
+    let task = stage.over("work", 1);
+    assert_eq!(task["runs"][0]["check_code"], 0, "{task}");
+    audit::complete(&stage, "work");
+    stage.close();
+}
+
 /// A task from its dispatch to its landing, for as long as the daemon lives. Returns whether it lived to the end.
 fn dispatch_and_land(stage: &Stage, squash: bool) -> bool {
     let tasks = stage.request("GET", "/v1/tasks?all=true", None);
