@@ -176,14 +176,6 @@ impl Engine {
             return false;
         }
         tracing::warn!(%task, code = problem.code, %problem, "run failed");
-        let has_environment =
-            record.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
-        if record.agent.is_some() && has_environment && run.state != RunState::Harvesting {
-            let noted = self.append(&record, run, Event::Harvesting);
-            if let Err(problem) = noted.and(self.harvest(task, Processes::End).await) {
-                tracing::warn!(%task, %problem, "could not bring out what a failed run left");
-            }
-        }
         let mut reason = problem.message.clone();
         if let Some(detail) = &problem.detail {
             reason.push('\n');
@@ -192,6 +184,16 @@ impl Engine {
         if let Some(hint) = &problem.hint {
             reason.push_str("\nhint: ");
             reason.push_str(hint);
+        }
+        let has_environment =
+            record.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
+        if record.agent.is_some() && has_environment && run.state != RunState::Harvesting {
+            // Why it failed comes first: whoever goes on from here after a restart must not take it for done.
+            let events = vec![Event::AgentFailed { reason: reason.clone() }, Event::Harvesting];
+            let noted = self.inner.ledger.append(task, Some(run.id), events);
+            if let Err(problem) = noted.and(self.harvest(task, Processes::End).await) {
+                tracing::warn!(%task, %problem, "could not bring out what a failed run left");
+            }
         }
         let ended = Event::RunEnded { end: RunEnd::Failed, reason };
         match self.inner.ledger.append(task, Some(run.id), vec![ended]) {

@@ -124,6 +124,32 @@ sandboxes! {
     init_ready "init.ready"
 }
 
+/// A run that failed before its agent did anything is not taken for done by the daemon after the next.
+#[test]
+fn a_failure_is_still_one_after_a_crash() {
+    if !cfg!(debug_assertions) {
+        eprintln!("skipped: this build has no fault points");
+        return;
+    }
+    let stage = Stage::new();
+    stage.start(Some("lease.up"));
+    let mut params = stage.params("work", WORK);
+    params["env"] = json!([{ "name": "KEY", "value": "1" }]);
+    let _ = stage.request("POST", "/v1/tasks", Some(&params));
+    stage.died();
+    // The value was nowhere but in that daemon's memory; this one brings out what there is, and dies over it.
+    stage.start(Some("harvest.start"));
+    stage.died();
+    stage.start(None);
+    let task = stage.over("work", 1);
+    assert_eq!(task["state"], "failed", "{task}");
+    assert!(task["reason"].as_str().unwrap().contains("KEY"), "{}", task["reason"]);
+    let again = json!({ "prompt": WORK, "env": [{ "name": "KEY", "value": "1" }] });
+    stage.post("/v1/tasks/work/runs", again).ok();
+    assert_eq!(stage.over("work", 2)["state"], "complete");
+    stage.close();
+}
+
 /// A check that was under way is begun again, alone, and counts once.
 #[test]
 fn a_check_that_was_cut_off_is_made_again() {
