@@ -150,10 +150,13 @@ impl Store {
     }
 
     fn has_base(&self, commit: &Oid) -> Result<bool, GitError> {
-        // Nobody but this store writes its refs, one file each; git is asked only where there is none.
+        // Nobody but this store writes its refs, one file each; git is asked only where somebody packed them.
         let file = fs::read_to_string(self.dir.join(base_ref(commit)));
         if file.is_ok_and(|text| text.trim_end() == commit.as_str()) {
             return Ok(true);
+        }
+        if !self.dir.join("packed-refs").exists() {
+            return Ok(false);
         }
         Ok(self.read_ref(&base_ref(commit))?.is_some())
     }
