@@ -20,21 +20,28 @@ fn traps_do_not_go_off() {
     let (secret, touch) = (secret.display(), format!("touch {}", mark.display()));
     let prompt = format!(
         r"Traps
-@shell for h in pre-commit post-commit commit-msg prepare-commit-msg post-checkout post-merge pre-push reference-transaction post-index-change post-rewrite pre-auto-gc fsmonitor-watchman update pre-receive post-receive; do printf '#!/bin/sh\\n{touch}\\n' > .git/hooks/$h || mkdir -p .git/hooks; printf '#!/bin/sh\\n{touch}\\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done; true
+@shell for h in pre-commit post-commit commit-msg prepare-commit-msg post-checkout post-merge pre-push reference-transaction post-index-change post-rewrite pre-auto-gc fsmonitor-watchman update pre-receive post-receive; do printf '#!/bin/sh\n{touch}\n' > .git/hooks/$h || mkdir -p .git/hooks; printf '#!/bin/sh\n{touch}\n' > .git/hooks/$h; chmod +x .git/hooks/$h; done; true
 @shell git config core.fsmonitor '{touch}'; git config diff.external '{touch}'; git config core.pager '{touch}'; git config core.editor '{touch}'; git config core.sshCommand '{touch}'; git config gpg.program '{touch}'; git config alias.status '!{touch}'
 @shell git config filter.x.clean '{touch}; cat'; git config filter.x.smudge '{touch}; cat'; git config filter.x.required true; git config diff.x.textconv '{touch}; cat'; git config diff.x.command '{touch}'; git config merge.x.driver '{touch}'; git config uploadpack.packObjectsHook '{touch}'
-@shell mkdir -p sub && printf '* filter=x diff=x merge=x\\n' > .gitattributes && printf '* filter=x diff=x\\n' > sub/.gitattributes && echo text > sub/file.txt
+@shell mkdir -p sub && printf '* filter=x diff=x merge=x\n' > .gitattributes && printf '* filter=x diff=x\n' > sub/.gitattributes && echo text > sub/file.txt
 @shell ln -s {secret} link; ln -s / rootlink; ln -s {secret} sub/link.txt; ln -s ../../../../../../../../etc/passwd passwd
 @shell head -c 40000000 /dev/zero > huge.bin
 @shell git -c core.fsmonitor=false -c core.hooksPath=/dev/null -c filter.x.clean=cat -c filter.x.required=false -c commit.gpgsign=false add -A
 @shell git -c core.fsmonitor=false -c core.hooksPath=/dev/null -c commit.gpgsign=false commit -qm Traps
-@shell echo left > leftover.txt
+@shell echo left > leftover.txt; cat .git/hooks/post-checkout .git/config .gitattributes
 @say All done"
     );
     stage.start(None);
     stage.dispatch("traps", &prompt);
     let task = stage.over("traps", 1);
     assert_eq!(task["state"], "complete", "{}\n{}", task["reason"], stage.log());
+    let laid = stage.entries().into_iter().any(|entry| {
+        let told = entry["event"]["agent"]["detail"].as_str().unwrap_or_default().to_owned();
+        let hook = format!("#!/bin/sh\n{touch}\n");
+        let config = format!("fsmonitor = {touch}");
+        [&*hook, &*config, "* filter=x diff=x merge=x\n"].iter().all(|part| told.contains(part))
+    });
+    assert!(laid, "the traps were not laid");
     stage.unchanged(&before);
     let diff = stage.get("/v1/tasks/traps/diff").ok();
     let patch = diff["patch"].as_str().unwrap();
@@ -83,31 +90,19 @@ fn a_tree_with_a_git_directory_is_refused() {
     {
         let prompt = format!(
             r#"Tree
-@shell b=$(printf '[core]\\n fsmonitor = touch {}\\n' | git hash-object -w --stdin --literally -t blob) && t=$(printf '100644 blob '$b'\\tconfig\\n' | git mktree) && r=$(printf "040000 tree $t\\t{entry}\\n" | git mktree) && c=$(git commit-tree -p HEAD -m Tree $r) && git update-ref HEAD $c && git log --oneline
+@shell b=$(printf '[core]\n fsmonitor = touch {}\n' | git hash-object -w --stdin --literally -t blob) && t=$(printf '100644 blob '$b'\tconfig\n' | git mktree) && r=$(printf "040000 tree $t\t{entry}\n" | git mktree) && c=$(git commit-tree -p HEAD -m Tree $r) && git update-ref HEAD $c && git log --oneline
 @say All done"#,
             mark.display()
         );
         stage.dispatch(name, &prompt);
         let task = stage.over(name, 1);
         let refs = stage.git(&["for-each-ref", "--format=%(refname)"]);
-        assert!(
-            !refs.contains(&format!("offshoot/{name}")) || tree_is_clean(&stage, name),
-            "{entry}: {task}"
-        );
-        if task["state"] == "failed" {
-            assert!(task["reason"].as_str().unwrap().len() > 20, "{}", task["reason"]);
-        }
+        assert!(!refs.contains(&format!("offshoot/{name}")), "{entry}: {refs}");
+        assert_eq!(task["state"], "failed", "{entry}");
+        let reason = task["reason"].as_str().unwrap();
+        assert!(reason.contains("hasDotgit"), "{entry}: {reason}");
     }
     stage.unchanged(&before);
     assert!(!mark.exists());
     stage.close();
-}
-
-fn tree_is_clean(stage: &Stage, name: &str) -> bool {
-    let branch = format!("offshoot/{name}");
-    let commits = stage.git(&["rev-list", &format!("main..{branch}")]);
-    commits.lines().all(|commit| {
-        let names = stage.git(&["ls-tree", "--name-only", commit]);
-        names.lines().all(|n| !n.to_ascii_lowercase().contains("git"))
-    })
 }
