@@ -36,9 +36,7 @@ fn an_environment_outlives_it_stopped_or_killed() {
     stage.offshoot(&["exec", "e", "--", "sh", "-c", "echo kept > /tmp/mark"]).ok();
     stage.offshoot(&["daemon", "stop"]).ok();
     assert_eq!(stage.offshoot(&["exec", "e", "--", "cat", "/tmp/mark"]).ok(), "kept\n");
-    let before = stage.daemon_pid();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(before).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let before = stage.kill_daemon();
     assert_eq!(
         stage.offshoot(&["exec", "e", "--", "cat", "/tmp/mark"]).ok(),
         "kept\n",

@@ -184,10 +184,7 @@ impl Inside {
     fn outlives_the_daemon(&self) {
         self.run("late", "go\n@shell sleep 2; echo x >> once.txt\n@shell git add -A && git commit -qm once");
         self.wait_for("late", "sleep 2");
-        let pid = self.stage.daemon_pid().to_string();
-        assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-        // It may still be dying, and take this call with it.
-        let _ = self.offshoot(&["ps"]);
+        self.stage.kill_daemon();
         let task = self.ended("late");
         assert_eq!(task["state"], "complete", "{task}");
         assert_eq!(self.git(&["show", "offshoot/late:once.txt"]), "x\n", "once, not twice");

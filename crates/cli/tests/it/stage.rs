@@ -11,6 +11,10 @@ use std::{
 };
 
 use offshoot_testkit::repo::TestRepo;
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 use serde_json::Value;
 
 pub struct Stage {
@@ -106,6 +110,16 @@ impl Stage {
                 n => answer.extend_from_slice(&buffer[..n]),
             }
         }
+    }
+
+    /// Kills the daemon and waits until it is gone, its sockets too. Returns its former number.
+    pub fn kill_daemon(&self) -> u64 {
+        let pid = self.daemon_pid();
+        let process = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+        let gone = pidfd_open(process, PidfdFlags::empty()).unwrap();
+        kill_process(process, Signal::KILL).unwrap();
+        poll(&mut [PollFd::new(&gone, PollFlags::IN)], None).unwrap();
+        pid
     }
 
     pub fn daemon_pid(&self) -> u64 {

@@ -1,4 +1,4 @@
-//! Figures: `cargo run --release -p offshoot-store --example measure [events]` in a directory on the disk to measure.
+//! Figures: `cargo run --release -p offshoot-store --example store_figures [events]` in a directory on the disk to measure.
 
 use std::{path::Path, time::Instant};
 

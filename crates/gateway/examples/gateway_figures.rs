@@ -1,4 +1,4 @@
-//! Figures: `cargo run --release -p offshoot-gateway --example measure`. Everything on loopback, one process.
+//! Figures: `cargo run --release -p offshoot-gateway --example gateway_figures`. Everything on loopback, one process.
 
 use std::{
     error::Error,
