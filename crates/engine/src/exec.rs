@@ -87,12 +87,11 @@ impl Engine {
                 record.name
             )));
         }
+        let mut env = self.handed_in(&record, &run)?;
         let launch = self.terminal_launch(&record, &run)?;
         let live = self.ready(record.id).await?;
         self.prepare(&record, &live, &launch.files).await?;
         let exec = format!("attach-{}", clock::id().simple());
-        let (env, _) = self.inner.secrets.env(record.id, &run.pass_env);
-        let mut env = variables(env);
         env.extend(launch.env);
         let size = Terminal { rows: size.rows, cols: size.cols };
         let request =

@@ -1,6 +1,9 @@
 //! Starting a run's agent in its environment: what it is told and given, once, and recorded before it is done.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use offshoot_agents::{
     LaunchParams, SessionWish, Setup,
@@ -78,16 +81,7 @@ impl Engine {
         self.append(record, run, Event::AgentStarted { exec: exec.clone() })?;
         fault::point("run.launch");
         self.prepare(record, live, &launch.files).await?;
-        let (secrets, missing) = self.inner.secrets.env(record.id, &run.pass_env);
-        if !missing.is_empty() {
-            return Err(Problem::new(
-                ProblemKind::Unavailable,
-                "variable_forgotten",
-                format!("the value of {} is not known any more (it is never stored)", missing.join(", ")),
-            )
-            .hint("follow up with --pass-env to hand it in again"));
-        }
-        let mut env = variables(secrets);
+        let mut env = self.handed_in(record, run)?;
         env.extend(launch.env);
         let stdio = match launch.stdio {
             AgentStdio::Pipes => Stdio::Journal,
@@ -105,6 +99,24 @@ impl Engine {
         })?;
         fault::point("run.launched");
         Ok((exec, recorded))
+    }
+
+    /// The variables that were handed in for a run; refused if the value of one is not known any more.
+    pub(crate) fn handed_in(
+        &self,
+        record: &TaskRecord,
+        run: &RunRecord,
+    ) -> Result<BTreeMap<String, String>, Problem> {
+        let (known, missing) = self.inner.secrets.env(record.id, &run.pass_env);
+        if missing.is_empty() {
+            return Ok(variables(known));
+        }
+        Err(Problem::new(
+            ProblemKind::Unavailable,
+            "variable_forgotten",
+            format!("the value of {} is not known any more (it is never stored)", missing.join(", ")),
+        )
+        .hint("follow up with --pass-env to hand it in again"))
     }
 
     /// The agent's command line and files for a run.

@@ -157,6 +157,21 @@ impl Inside {
             assert_eq!(again["session"], task["session"], "the session went on");
         }
         self.nothing_remembered();
+        self.asks_for_forgotten_keys();
+    }
+
+    /// A daemon that was started again does not know the keys; it says so rather than show a login screen.
+    fn asks_for_forgotten_keys(&self) {
+        self.offshoot(&["daemon", "stop"]).ok();
+        self.offshoot(&["ps"]).ok();
+        let body = r#"{"rows":24,"cols":80}"#;
+        let request = format!(
+            "POST /v1/tasks/work/attach HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = self.stage.raw(&request, "");
+        assert!(answer.contains("variable_forgotten"), "{answer}");
     }
 
     /// No key is in what the daemon keeps: log, store, copies, descriptions of environments.
