@@ -47,6 +47,15 @@ pub enum Event {
         /// In words, each one sentence.
         notices: Vec<String>,
     },
+    /// Something inside asked for a host that it may not reach, or that could not be reached. Told once for each.
+    EgressRefused {
+        /// What was asked for; empty if it had no name.
+        host: String,
+        /// The port, where it is known.
+        port: Option<u16>,
+        /// Why, for people.
+        reason: String,
+    },
     /// Something that takes a while is being done for the run.
     Preparing {
         /// What, for people: "checking out 4f2a…", "npm ci".

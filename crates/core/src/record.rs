@@ -322,6 +322,7 @@ impl TaskRecord {
             Event::EnvironmentRemoved { environment, .. } => {
                 self.environment_mut(*environment)?.change(EnvironmentChange::Remove, at)?;
             }
+            Event::EgressRefused { .. } => {}
             Event::Noticed { notices } => self.notices.extend(notices.iter().cloned()),
             Event::Preparing { step } => self.latest_tool = Some(step.clone()),
             Event::AgentStarted { exec } => {

@@ -3,7 +3,7 @@
 //! `ready` is the only way to a sandbox: it makes, adopts, thaws or brings up again whatever is needed first.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -22,12 +22,12 @@ use offshoot_environment::{
     sandbox::Sandbox,
     tools::Tools,
 };
-use offshoot_gateway::{Egress, EgressPolicy};
+use offshoot_gateway::{Egress, EgressEvent, EgressPolicy, Options as EgressOptions, Sink};
 use offshoot_git::oid::Oid;
 use offshoot_sandbox::{Event as SandboxEvent, Stats};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{clock, engine::Engine, project};
+use crate::{clock, engine::Engine, ledger::Ledger, project};
 
 /// How long a sandbox may take to say what it uses.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -282,9 +282,10 @@ impl Engine {
             .listeners()
             .await
             .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
-        let egress = Egress::serve(
+        let egress = Egress::serve_with(
             listeners.into_iter().map(gateway_listener).collect(),
             EgressPolicy { rules: lease.terms().egress.clone() },
+            EgressOptions { sink: refusals(self.inner.ledger.clone(), task), ..EgressOptions::default() },
         )
         .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
@@ -435,6 +436,26 @@ impl Engine {
                 .map_err(|e| Problem::internal("could not delete the environment", &e)),
         }
     }
+}
+
+/// Records what an environment was refused, once for each host: a program that asks for ever fills no log.
+fn refusals(ledger: Ledger, task: TaskId) -> Sink {
+    /// Hosts told of at the most; agents and package managers ask for a handful.
+    const HOSTS: usize = 100;
+    let told = Mutex::new(HashSet::new());
+    Arc::new(move |event| {
+        let EgressEvent::Refused { host, port, reason, .. } = event else { return };
+        {
+            let mut told = lock(&told);
+            if told.len() >= HOSTS || !told.insert((host.clone(), port)) {
+                return;
+            }
+        }
+        let run = ledger.task(task).ok().and_then(|record| record.run().map(|run| run.id));
+        if let Err(problem) = ledger.append(task, run, vec![Event::EgressRefused { host, port, reason }]) {
+            tracing::warn!(%problem, "could not record a refusal");
+        }
+    })
 }
 
 fn gateway_listener(listener: offshoot_sandbox::Listener) -> offshoot_gateway::Listener {

@@ -75,6 +75,10 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
         }
         Event::RunAdmitted => return None,
         Event::EnvironmentCreating(_) => return None,
+        Event::EgressRefused { host, port, reason } => {
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            format!("refused {}{port}: {}", escape_line(host), escape_line(reason))
+        }
         Event::Noticed { notices } => {
             notices.iter().map(|n| format!("note: {}", escape_line(n))).collect::<Vec<_>>().join("\n")
         }
