@@ -20,13 +20,15 @@ demo: build-prerequisites ## Three tasks at once on a sample repository, without
 test: prerequisites check ## Everything
 	crates/testkit/install-agents.sh $(AGENTS)
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit -p offshoot-sandbox --bins
-	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="$(AGENTS)" $(CARGO) test --locked --workspace --no-fail-fast
+	OFFSHOOT_TEST_AGENTS="$(AGENTS)" $(CARGO) test --locked --workspace --no-fail-fast
+	@echo "real agents in this run: $(AGENTS) (all: make test-agents)"
 
 test-agents: prerequisites ## The real agents, all five
 	crates/testkit/install-agents.sh
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit
-	OFFSHOOT_TEST_REAL_AGENTS=1 OFFSHOOT_TEST_AGENTS="claude codex gemini opencode aider" \
+	OFFSHOOT_TEST_AGENTS="claude codex gemini opencode aider" \
 		$(CARGO) test --locked --no-fail-fast -p offshoot -p offshoot-testkit real
+	@echo "real agents in this run: claude codex gemini opencode aider"
 
 check: ## Format and lints, warnings denied
 	$(CARGO) fmt --all --check

@@ -1,7 +1,11 @@
-//! The real agent CLIs in exact versions, installed by `install-agents.sh` into a cache that survives.
+//! The real agent CLIs in exact versions, installed by `install-agents.sh` into a cache that survives; and which of them
+//! the tests of this process are meant to run.
 
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use thiserror::Error;
 
@@ -43,6 +47,46 @@ pub fn cache() -> PathBuf {
         .map_or_else(|| std::env::home_dir().unwrap_or_default().join(".cache/offshoot-test"), PathBuf::from)
 }
 
+/// All that can be installed.
+pub const ALL: [&str; 5] = ["claude", "codex", "gemini", "opencode", "aider"];
+
+/// Those that tests run if nobody says which: the ones people use most.
+pub const DEFAULT: [&str; 3] = ["claude", "codex", "gemini"];
+
+/// Which agents the tests are to run: those that `OFFSHOOT_TEST_AGENTS` names, [`DEFAULT`] if it is not set, none if it
+/// is empty. A name that is not one of [`ALL`] is an error: a slip would otherwise pass for a test.
+pub fn meant(named: Option<&str>) -> Result<Vec<&'static str>, String> {
+    let Some(named) = named else { return Ok(DEFAULT.to_vec()) };
+    let names = named.split([' ', ',']).filter(|name| !name.is_empty());
+    let known = |name: &str| ALL.into_iter().find(|one| *one == name);
+    names.map(|name| known(name).ok_or_else(|| format!("OFFSHOOT_TEST_AGENTS: no agent {name:?}"))).collect()
+}
+
+/// For a test with a real agent: installs it and says that it runs; or, if it is not meant, says that its tests do not
+/// run. Both once for each agent, past the test runner, which would keep it to itself.
+///
+/// # Panics
+/// If the agent is meant and cannot be installed, or if the variable is wrong.
+#[must_use]
+pub fn for_test(name: &'static str) -> Option<Installed> {
+    static SAID: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
+    let variable = std::env::var("OFFSHOOT_TEST_AGENTS").ok();
+    let meant = match meant(variable.as_deref()) {
+        Ok(meant) => meant,
+        Err(error) => panic!("{error}"),
+    };
+    let runs = meant.contains(&name);
+    if SAID.lock().is_ok_and(|mut said| said.insert(name)) {
+        let what = if runs { "run" } else { "NOT RUN" };
+        let _ = writeln!(
+            std::io::stderr(),
+            "real agent {name}: its tests are {what} (meant: {})",
+            meant.join(" ")
+        );
+    }
+    runs.then(|| install(name).unwrap_or_else(|error| panic!("{error}")))
+}
+
 /// Installs an agent (`claude`, `codex`, `gemini`, `opencode` or `aider`) if it is not there yet.
 pub fn install(name: &str) -> Result<Installed, InstallError> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install-agents.sh");
@@ -61,5 +105,18 @@ pub fn install(name: &str) -> Result<Installed, InstallError> {
             let message = String::from_utf8_lossy(&output.stderr).into_owned();
             Err(InstallError::Failed { name: name.to_owned(), message })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_or_missing_variable_does_not_pass_for_a_test() {
+        assert_eq!(meant(None).as_deref(), Ok(&DEFAULT[..]));
+        assert_eq!(meant(Some("aider, claude")).as_deref(), Ok(&["aider", "claude"][..]));
+        assert_eq!(meant(Some("")).as_deref(), Ok(&[][..]));
+        assert!(meant(Some("claude coedx")).is_err());
     }
 }

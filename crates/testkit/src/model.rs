@@ -17,7 +17,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -54,7 +54,7 @@ pub struct Seen {
 
 #[derive(Clone, Default)]
 struct Shared {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<(Mutex<Vec<Seen>>, Condvar)>,
     errors: Arc<Mutex<HashMap<(String, usize), u32>>>,
 }
 
@@ -98,7 +98,18 @@ impl ScriptedModel {
     /// The requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.seen.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until a prompt with this text has been asked about; `false` if that did not happen in time.
+    #[must_use]
+    pub fn wait_for(&self, prompt: &str, patience: Duration) -> bool {
+        let (seen, more) = &*self.shared.seen;
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = |seen: &mut Vec<Seen>| !seen.iter().any(|seen| seen.prompt.contains(prompt));
+        let (_seen, waited) =
+            more.wait_timeout_while(seen, patience, none).unwrap_or_else(PoisonError::into_inner);
+        !waited.timed_out()
     }
 }
 
@@ -147,7 +158,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         Some(model) => model.to_owned(),
         None => path.rsplit('/').next().unwrap_or_default().split(':').next().unwrap_or_default().to_owned(),
     };
-    shared.seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
+    shared.seen.0.lock().unwrap_or_else(PoisonError::into_inner).push(Seen {
         path: path.clone(),
         model,
         prompt: asked.prompt.clone(),
@@ -155,6 +166,7 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         body: body.to_string(),
         credentials: credentials.collect(),
     });
+    shared.seen.1.notify_all();
     let answer = decide::decide(&asked, |step| {
         let mut errors = shared.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let served = errors.entry((asked.prompt.clone(), step)).or_default();

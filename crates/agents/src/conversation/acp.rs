@@ -26,6 +26,7 @@ const INITIALIZE: u64 = 1;
 const OPEN: u64 = 2;
 const OPEN_NEW: u64 = 3;
 const SET_MODE: u64 = 4;
+const SET_MODEL: u64 = 5;
 /// Request id of the prompt of turn 0.
 const PROMPT: u64 = 100;
 
@@ -52,6 +53,10 @@ pub(super) struct Acp {
     open_new: Request,
     set_mode: Request,
     wanted_mode: Option<String>,
+    set_model: Request,
+    /// The option that chooses the model, if it is not the one that was asked for: a session that is resumed keeps its
+    /// own, whatever the arguments say.
+    model_option: Option<String>,
     session: Option<String>,
     failed: bool,
     turns: Turns,
@@ -81,6 +86,8 @@ impl Acp {
             open_new: Request::Unsent,
             set_mode: Request::Unsent,
             wanted_mode: None,
+            set_model: Request::Unsent,
+            model_option: None,
             session: None,
             failed: false,
             turns: Turns::default(),
@@ -119,6 +126,7 @@ impl Acp {
             "session/new" if id == Some(OPEN_NEW) => self.open_new = Request::Sent,
             "session/new" | "session/load" | "session/resume" => self.open = Request::Sent,
             "session/set_mode" => self.set_mode = Request::Sent,
+            "session/set_config_option" => self.set_model = Request::Sent,
             "session/cancel" => self.turns.cancel_sent(),
             "session/prompt" => {
                 let prompt =
@@ -201,6 +209,12 @@ impl Acp {
                     events.push(AgentEvent::Trouble { text, retrying: false });
                 }
             }
+            Some(SET_MODEL) if self.set_model == Request::Sent => {
+                self.set_model = Request::Done;
+                if let Err(error) = result {
+                    self.fail(&format!("the agent did not take its model: {error}"), events);
+                }
+            }
             Some(id) if self.turns.current().is_some_and(|turn| id == PROMPT + u64::from(turn)) => {
                 self.turn_ended(result, events);
             }
@@ -237,6 +251,27 @@ impl Acp {
         });
         self.session = Some(session.clone());
         events.push(AgentEvent::SessionOpened { session });
+        self.look_at_model(result, events);
+    }
+
+    /// Whether the session has the model that was asked for, where the agent says so.
+    fn look_at_model(&mut self, result: &Value, events: &mut Vec<AgentEvent>) {
+        let Some(wanted) = &self.setup.model else { return };
+        let mut options = json::list(result, "/configOptions").iter();
+        let Some(option) = options.find(|one| json::text(one, "/category") == "model") else { return };
+        let current = json::text(option, "/currentValue");
+        if current == wanted {
+            return;
+        }
+        let is_wanted = |one: &Value| json::text(one, "/value") == wanted;
+        let listed = json::list(option, "/options");
+        // Some are in groups.
+        if listed.iter().any(|one| is_wanted(one) || json::list(one, "/options").iter().any(is_wanted)) {
+            self.model_option = json::id(option, "/id");
+        } else {
+            let text = format!("the agent does not list the model {wanted}; it says that it uses {current}");
+            events.push(AgentEvent::Trouble { text: bound::shorten(&text, bound::DETAIL), retrying: true });
+        }
     }
 
     fn fail(&mut self, text: &str, events: &mut Vec<AgentEvent>) {
@@ -361,17 +396,34 @@ impl Acp {
                         "jsonrpc": "2.0", "method": "session/cancel", "params": value(&params),
                     }));
                 }
-                match (&self.wanted_mode, self.set_mode) {
-                    (Some(mode), Request::Unsent) => {
-                        let params = acp::SetSessionModeRequest::new(session.clone(), mode.clone());
-                        messages.push(request(SET_MODE, "session/set_mode", &params));
-                    }
-                    (Some(_), Request::Sent) => {}
-                    _ => messages.extend(self.prompt(session, wants)),
-                }
+                messages.extend(if self.settled() {
+                    self.prompt(session, wants)
+                } else {
+                    self.setting(session)
+                });
             }
         }
         messages.iter().map(json::line).collect()
+    }
+
+    /// What is to be said before the first prompt was said and answered.
+    fn settled(&self) -> bool {
+        (self.wanted_mode.is_none() || self.set_mode == Request::Done)
+            && (self.model_option.is_none() || self.set_model == Request::Done)
+    }
+
+    fn setting(&self, session: &str) -> Option<Value> {
+        match (&self.wanted_mode, self.set_mode) {
+            (Some(mode), Request::Unsent) => {
+                let params = acp::SetSessionModeRequest::new(session.to_owned(), mode.clone());
+                return Some(request(SET_MODE, "session/set_mode", &params));
+            }
+            (Some(_), Request::Sent) => return None,
+            _ => {}
+        }
+        let (option, model) = (self.model_option.as_ref()?, self.setup.model.as_ref()?);
+        let params = json!({"sessionId": session, "configId": option, "value": model});
+        (self.set_model == Request::Unsent).then(|| request(SET_MODEL, "session/set_config_option", &params))
     }
 
     fn opening(&self) -> Option<Value> {
@@ -427,7 +479,7 @@ impl Acp {
             ConversationState::Ended
         } else if self.questions.waiting() {
             ConversationState::Asking
-        } else if self.session.is_none() || self.wanted_mode.is_some() && self.set_mode != Request::Done {
+        } else if self.session.is_none() || !self.settled() {
             ConversationState::Starting
         } else {
             self.turns.state()

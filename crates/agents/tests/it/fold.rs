@@ -108,6 +108,10 @@ fn two_turns() {
         assert_eq!(world.conversation.session(), Some("s"));
         let sent = String::from_utf8(world.sent).unwrap();
         assert_eq!(sent.matches("Be brief.").count(), 1, "{sent}");
+        // Claude Code has it in its arguments. The app-server hears it when the session is opened.
+        assert_eq!(sent.matches("\"large\"").count(), usize::from(wire != Wire::ClaudeStreamJson), "{sent}");
+        let at = |text: &str| sent.find(text).unwrap_or(usize::MAX);
+        assert!(wire != Wire::Acp || at("set_config_option") < at("session/prompt"), "{sent}");
     }
 }
 

@@ -11,7 +11,7 @@ pub fn setup(wire: Wire) -> Setup {
         cwd: "/repo".into(),
         permission: PermissionPolicy::Allow,
         mode: Some("yolo".into()),
-        model: None,
+        model: Some("large".into()),
         approval: None,
         preamble: Some("Be brief.".into()),
         prompt: Some("go".into()),
@@ -40,8 +40,10 @@ fn acp(message: &Value) -> Vec<Value> {
         ],
         "session/new" => vec![json!({"id": id, "result": {"sessionId": "s", "modes": {
             "currentModeId": "default", "availableModes": [{"id": "default"}, {"id": "yolo"}],
-        }}})],
-        "session/set_mode" => vec![json!({"id": id, "result": {}})],
+        }, "configOptions": [{"id": "which", "category": "model", "currentValue": "small", "options": [
+            {"value": "small"}, {"group": "Others", "options": [{"value": "large"}]},
+        ]}]}})],
+        "session/set_mode" | "session/set_config_option" => vec![json!({"id": id, "result": {}})],
         "session/prompt" => vec![
             update(
                 json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "hällo"}}),

@@ -1,13 +1,17 @@
 //! The real agent CLIs inside real environments, offline: each talks with the scripted model on this machine's
 //! loopback, which its task is allowed to reach. What each is taken through: work and a follow-up that resumes its
-//! session; the daemon killed in the middle of a turn; a stop and a killed agent, with nobody finishing alone.
+//! session; the model that was chosen; the daemon killed in the middle of a turn; a stop and a killed agent, with
+//! nobody finishing alone.
 //!
-//! `OFFSHOOT_TEST_AGENTS` names the agents that are meant (`make test`: claude, codex, gemini; `make test-agents`:
-//! all). One that is meant and cannot be installed fails its test.
+//! `OFFSHOOT_TEST_AGENTS` names the agents that are meant (`make test` and none named: claude, codex, gemini; `make
+//! test-agents`: all). One that is meant and cannot be installed fails its test; one that is not is named as not run.
+//!
+//! Aider has no tools, so what others do by a tool it does by a model that is long in answering.
 
 use std::{
     io::{BufRead, BufReader},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use offshoot_testkit::{agents, model::ScriptedModel};
@@ -22,6 +26,9 @@ const KEYS: [(&str, &str); 3] = [
     ("GEMINI_API_KEY", "dummy-gemini-5d1f0c7e"),
 ];
 
+/// Longest wait for an agent to ask its model; the slowest takes 10 s to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
 struct Inside {
     stage: Stage,
     model: ScriptedModel,
@@ -32,12 +39,7 @@ struct Inside {
 impl Inside {
     /// `None` if this agent is not meant.
     fn new(agent: &'static str) -> Option<Self> {
-        let meant = std::env::var("OFFSHOOT_TEST_AGENTS").unwrap_or_default();
-        if !meant.split([' ', ',']).any(|one| one == agent) {
-            eprintln!("{agent} is not among the agents of OFFSHOOT_TEST_AGENTS ({meant:?})");
-            return None;
-        }
-        let installed = agents::install(agent).unwrap();
+        let installed = agents::for_test(agent)?;
         let mut dirs = vec![installed.program.parent().unwrap().to_owned()];
         dirs.extend(installed.path_dirs);
         let dirs: Vec<_> = dirs.iter().map(|d| d.display().to_string()).collect();
@@ -64,15 +66,21 @@ impl Inside {
         Ran(output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
+    /// The model that is asked for if the test does not care.
     fn run(&self, name: &str, prompt: &str) {
+        let model = match self.agent {
+            "opencode" => Some("anthropic/claude-sonnet-4-5"),
+            "aider" => Some("openai/fake-model"),
+            _ => None,
+        };
+        self.run_with(name, prompt, model);
+    }
+
+    fn run_with(&self, name: &str, prompt: &str, model: Option<&str>) {
         let allow = format!("host:{}", self.port());
         let mut arguments = vec!["run", prompt, "--agent", self.agent, "--name", name, "--allow", &allow];
         arguments.extend(["--instructions", "Remember the word pomegranate."]);
-        match self.agent {
-            "opencode" => arguments.extend(["--model", "anthropic/claude-sonnet-4-5"]),
-            "aider" => arguments.extend(["--model", "openai/fake-model"]),
-            _ => {}
-        }
+        arguments.extend(model.iter().flat_map(|model| ["--model", *model]));
         let let_in: &[&str] = match self.agent {
             "claude" | "opencode" => &["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
             "gemini" => &["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
@@ -86,6 +94,12 @@ impl Inside {
     fn ended(&self, name: &str) -> Value {
         self.offshoot(&["logs", "-f", name]).ok();
         self.task(name)
+    }
+
+    fn completes(&self, name: &str) -> Value {
+        let task = self.ended(name);
+        assert_eq!(task["state"], "complete", "{task}\n{:#?}", self.model.seen());
+        task
     }
 
     fn task(&self, name: &str) -> Value {
@@ -104,6 +118,11 @@ impl Inside {
         let _ = child.kill();
         child.wait().unwrap();
         assert!(seen, "{text:?} never came");
+    }
+
+    /// Waits until the model was asked about this prompt.
+    fn wait_for_request(&self, prompt: &str) {
+        assert!(self.model.wait_for(prompt, PATIENCE), "{prompt:?} never reached the model");
     }
 
     fn git(&self, arguments: &[&str]) -> String {
@@ -160,6 +179,32 @@ impl Inside {
         self.asks_for_forgotten_keys();
     }
 
+    /// The model that was chosen is the one the server is asked for, also by a follow-up, which may choose another.
+    fn asks_the_chosen_model(&self) {
+        // Neither is the agent's own default; agents ask for a current model instead of one that has been withdrawn.
+        let [first, second] = match self.agent {
+            "claude" => ["claude-opus-4-6", "claude-sonnet-4-5"],
+            "codex" => ["gpt-5.6-sol", "gpt-5.6-luna"],
+            "gemini" => ["gemini-2.5-flash-lite", "gemini-2.5-flash"],
+            "opencode" => ["anthropic/claude-opus-4-6", "anthropic/claude-sonnet-4-5"],
+            _ => ["openai/one-model", "openai/other-model"],
+        };
+        let known = |model: &'static str| model.rsplit('/').next().unwrap();
+        self.run_with("model", "go first\n@say done", Some(first));
+        self.completes("model");
+        self.offshoot(&["follow-up", "model", "go second\n@say done"]).ok();
+        self.completes("model");
+        self.offshoot(&["follow-up", "model", "go third\n@say done", "--model", second]).ok();
+        self.completes("model");
+        let seen = self.model.seen();
+        for (prompt, model) in [("go first", first), ("go second", first), ("go third", second)] {
+            let about = seen.iter().filter(|seen| seen.prompt.contains(prompt));
+            let asked: Vec<_> = about.map(|seen| seen.model.as_str()).collect();
+            // Agents give the same prompt to a small model of their choice, for a title.
+            assert!(asked.contains(&known(model)), "{prompt}: {asked:?}, not {model}");
+        }
+    }
+
     /// A daemon that was started again does not know the keys; it says so rather than show a login screen.
     fn asks_for_forgotten_keys(&self) {
         self.offshoot(&["daemon", "stop"]).ok();
@@ -197,8 +242,16 @@ impl Inside {
 
     /// The daemon is killed while the agent works; the agent goes on, and nothing is done twice.
     fn outlives_the_daemon(&self) {
-        self.run("late", "go\n@shell sleep 2; echo x >> once.txt\n@shell git add -A && git commit -qm once");
-        self.wait_for("late", "sleep 2");
+        if self.has_tools() {
+            self.run(
+                "late",
+                "go\n@shell sleep 2; echo x >> once.txt\n@shell git add -A && git commit -qm once",
+            );
+            self.wait_for("late", "sleep 2");
+        } else {
+            self.run("late", "go\n@sleep 2\n@write once.txt x\n@say done");
+            self.wait_for_request("go");
+        }
         self.stage.kill_daemon();
         let task = self.ended("late");
         assert_eq!(task["state"], "complete", "{task}");
@@ -208,11 +261,18 @@ impl Inside {
     /// Stopped by a person, or its process killed: nobody finishes the turn.
     fn dies_whole(&self) {
         for how in ["stop", "kill"] {
-            self.run(
-                how,
-                "go\n@write kept.txt kept\n@shell timeout 47 tail -f /dev/null; echo x > orphan.txt\n@sleep 20\n@say never",
-            );
-            self.wait_for(how, "tail -f");
+            if self.has_tools() {
+                self.run(
+                    how,
+                    "go\n@write kept.txt kept\n@shell timeout 47 tail -f /dev/null; echo x > orphan.txt\n\
+                     @sleep 20\n@say never",
+                );
+                self.wait_for(how, "tail -f");
+            } else {
+                self.run(how, &format!("go {how}\n@sleep 20\n@write late.txt x\n@say never"));
+                self.wait_for_request(&format!("go {how}"));
+                self.offshoot(&["exec", how, "--", "sh", "-c", "echo kept > kept.txt"]).ok();
+            }
             if how == "stop" {
                 self.offshoot(&["stop", how]).ok();
             } else {
@@ -231,10 +291,8 @@ impl Inside {
             );
             let look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; ls";
             let left = self.offshoot(&["exec", how, "--", "sh", "-c", look]).ok();
-            assert!(
-                !left.contains("tail -f") && !left.contains("orphan.txt"),
-                "{how}: somebody goes on: {left}"
-            );
+            let alive = ["tail -f", "orphan.txt", "late.txt"].iter().any(|part| left.contains(part));
+            assert!(!alive, "{how}: somebody goes on: {left}");
         }
     }
 }
@@ -252,15 +310,22 @@ macro_rules! agents {
             }
 
             #[test]
+            fn asks_the_chosen_model() {
+                if let Some(inside) = Inside::new($agent) {
+                    inside.asks_the_chosen_model();
+                }
+            }
+
+            #[test]
             fn outlives_the_daemon() {
-                if let Some(inside) = Inside::new($agent).filter(Inside::has_tools) {
+                if let Some(inside) = Inside::new($agent) {
                     inside.outlives_the_daemon();
                 }
             }
 
             #[test]
             fn dies_whole() {
-                if let Some(inside) = Inside::new($agent).filter(Inside::has_tools) {
+                if let Some(inside) = Inside::new($agent) {
                     inside.dies_whole();
                 }
             }

@@ -62,6 +62,15 @@ fn say(text: String) -> Answer {
     Answer::Say { text, calls: Vec::new(), gap: Duration::ZERO, pause: Duration::ZERO }
 }
 
+/// For agents that have no tools: everything at once, after all the pauses.
+fn say_all(text: String, steps: &[Step]) -> Answer {
+    let pauses = steps.iter().filter_map(|step| match step {
+        Step::Sleep(seconds) => Duration::try_from_secs_f64(*seconds).ok(),
+        _ => None,
+    });
+    Answer::Say { text, calls: Vec::new(), gap: Duration::ZERO, pause: pauses.sum() }
+}
+
 /// What to answer. `served` counts how often the error of a step was served, this time included.
 pub(super) fn decide(asked: &Asked, served: impl Fn(usize) -> u32) -> Answer {
     let steps = parse(&asked.prompt);
@@ -70,10 +79,10 @@ pub(super) fn decide(asked: &Asked, served: impl Fn(usize) -> u32) -> Answer {
             return say(minimal(schema).to_string());
         }
         if asked.system.contains("SEARCH/REPLACE") {
-            return say(text_edit(&steps));
+            return say_all(text_edit(&steps), &steps);
         }
         if asked.system.contains("file listing") {
-            return say(whole_files(&steps));
+            return say_all(whole_files(&steps), &steps);
         }
         return say("Scripted title".to_owned());
     }

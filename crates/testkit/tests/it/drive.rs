@@ -179,6 +179,12 @@ impl Talk {
         Ended { events: std::mem::take(&mut self.events), session, code, journal: self.journal_text() }
     }
 
+    /// Ends the process at once and takes what it had said.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().unwrap();
+        self.finish()
+    }
+
     pub fn answer(&mut self, choose: impl Fn(&[AskOption]) -> String) {
         let asked = self.events.iter().rev().find_map(|event| match event {
             AgentEvent::Asked { id, options, .. } => Some((id.clone(), choose(options))),

@@ -1,10 +1,10 @@
 //! Our protocol clients against the real agent CLIs, offline, with the scripted model.
 //!
-//! They run if the CLIs are installed (`install-agents.sh`); with `OFFSHOOT_TEST_REAL_AGENTS=1` a missing one is
-//! installed, and a failure to do so is a failure. `OFFSHOOT_TEST_AGENTS` names those that are meant, if not all are.
+//! `OFFSHOOT_TEST_AGENTS` names those that are meant; claude, codex and gemini if it is not set. What is meant is
+//! installed, and a failure to do so is a failure.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use offshoot_agents::Catalog;
 use offshoot_agents::conversation::SessionWish;
@@ -22,18 +22,8 @@ struct Bench {
     agent: Agent,
 }
 
-fn bench(name: &str, own: Option<&str>) -> Option<Bench> {
-    if let Ok(meant) = std::env::var("OFFSHOOT_TEST_AGENTS")
-        && !meant.split([' ', ',']).any(|one| one == name)
-    {
-        return None;
-    }
-    let wanted = std::env::var_os("OFFSHOOT_TEST_REAL_AGENTS").is_some();
-    if !wanted && !installed(name) {
-        eprintln!("{name} is not installed; see install-agents.sh");
-        return None;
-    }
-    let installed = agents::install(name).unwrap();
+fn bench(name: &'static str, own: Option<&str>) -> Option<Bench> {
+    let installed = agents::for_test(name)?;
     let (dir, state, cwd) = dirs();
     let repo = TestRepo::small(&cwd).unwrap();
     let model = ScriptedModel::start().unwrap();
@@ -58,16 +48,6 @@ fn bench(name: &str, own: Option<&str>) -> Option<Bench> {
         instructions: Some("Remember the word pomegranate.".into()),
     };
     Some(Bench { _dir: dir, repo, model, agent })
-}
-
-fn installed(name: &str) -> bool {
-    let entries = std::fs::read_dir(agents::cache()).into_iter().flatten().flatten();
-    let mut dirs = entries.map(|entry| entry.path());
-    dirs.any(|dir: PathBuf| {
-        let named =
-            dir.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{name}-")));
-        named && dir.join(".complete").exists()
-    })
 }
 
 /// Two turns without a question; a later run in the same session; the instructions reach the model.
@@ -219,13 +199,28 @@ fn aider_works() {
     assert!(log.lines().count() >= 2, "aider did not commit: {log}");
 }
 
+/// It has no way to be interrupted but the end of its process: nothing is done after that, and the next run works.
+#[test]
+fn aider_cancels() {
+    let Some(mut bench) = bench("aider", None) else { return };
+    bench.agent.model = Some("openai/fake-model".into());
+    let prompt = "go\n@sleep 600\n@write a.txt one\n@say never";
+    let talk = bench.agent.start(SessionWish::New, PermissionPolicy::Allow, &[prompt]);
+    assert!(bench.model.wait_for("@sleep 600", std::time::Duration::from_secs(90)));
+    let ended = talk.kill();
+    let told = format!("{:#?}\n{}", ended.events, ended.journal);
+    assert_eq!(ended.turns(), [TurnEnd::Failed], "{told}");
+    assert!(!ended.said().contains("never") && !bench.repo.path().join("a.txt").exists(), "{told}");
+    let again =
+        bench.agent.start(SessionWish::New, PermissionPolicy::Allow, &["more\n@write b.txt two"]).finish();
+    assert_eq!(again.turns(), [TurnEnd::Completed], "{:#?}\n{}", again.events, again.journal);
+    assert_eq!(std::fs::read_to_string(bench.repo.path().join("b.txt")).unwrap(), "two\n");
+}
+
 #[test]
 fn the_installed_agents_are_located_with_what_they_need() {
-    for name in ["claude", "codex", "gemini", "opencode", "aider"] {
-        if !installed(name) {
-            continue;
-        }
-        let program = agents::install(name).unwrap();
+    for name in agents::ALL {
+        let Some(program) = agents::for_test(name) else { continue };
         let mut dirs = vec![program.program.parent().unwrap().to_owned()];
         dirs.extend(program.path_dirs);
         dirs.extend(["/usr/bin".into(), "/bin".into()]);
