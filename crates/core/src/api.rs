@@ -8,6 +8,7 @@ use crate::{
     agent::PermissionPolicy,
     egress::EgressRule,
     event::{Entry, Limits},
+    isolation::Isolation,
     record::TaskRecord,
     time::Timestamp,
 };
@@ -46,6 +47,8 @@ pub struct TaskParams {
     pub instructions: Option<String>,
     /// The caller's PATH, to find agents and tools on.
     pub search_path: Option<String>,
+    /// What kind of environment; the configured one if not named, else the sandbox.
+    pub isolation: Option<Isolation>,
 }
 
 /// A variable let into an environment.

@@ -11,6 +11,7 @@ use crate::{
     agent::PermissionPolicy,
     egress::EgressRule,
     event::Limits,
+    isolation::Isolation,
     time::{Bytes, Span},
 };
 
@@ -30,6 +31,8 @@ pub struct ProjectConfig {
     pub limits: LimitsConfig,
     /// What else an environment has.
     pub environment: EnvironmentConfig,
+    /// Where worktrees go, for `isolation = "worktree"`.
+    pub worktree: WorktreeConfig,
 }
 
 /// `[agent]`
@@ -97,6 +100,39 @@ pub struct EnvironmentConfig {
     pub env: BTreeMap<String, String>,
     /// After how long without activity the processes are frozen.
     pub suspend_after: Option<Span>,
+    /// What kind of environment: `sandbox` or `worktree`. A project's `worktree` counts only with the user's consent.
+    pub isolation: Option<Isolation>,
+}
+
+/// `[worktree]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WorktreeConfig {
+    /// Where a task's worktree goes: a path with `{repo}` and `{task}`, seen from the checkout. Outside the checkout;
+    /// a project's own is a folder beside it.
+    pub path: Option<String>,
+    /// The file for variables of one environment, such as `PORT`: `.env.local`; empty for none.
+    pub env_file: Option<String>,
+}
+
+/// `[worktree]` of the user's file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UserWorktreeConfig {
+    /// Like the project's, which gives way to this one. May be anywhere outside the checkout.
+    pub path: Option<String>,
+    /// Like the project's, which gives way to this one.
+    pub env_file: Option<String>,
+    /// Whether a project's `isolation = "worktree"` counts without being asked for on the command line.
+    pub from_project: bool,
+}
+
+/// `[environment]` of the user's file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UserEnvironmentConfig {
+    /// What kind of environment, where neither the command line nor the project says otherwise.
+    pub isolation: Option<Isolation>,
 }
 
 /// The user's own `config.toml`: the same keys as taste, and what only a user may say.
@@ -109,6 +145,10 @@ pub struct UserConfig {
     pub egress: EgressConfig,
     /// Like the project's, which wins where both speak, but never above these.
     pub limits: LimitsConfig,
+    /// What kind of environment tasks get.
+    pub environment: UserEnvironmentConfig,
+    /// Where worktrees go.
+    pub worktree: UserWorktreeConfig,
     /// How much of this machine Offshoot may use.
     pub machine: MachineConfig,
     /// Tools to show inside, read-only, besides those found on PATH.

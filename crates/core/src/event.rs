@@ -10,6 +10,7 @@ use crate::{
     agent::{AgentEvent, PermissionPolicy},
     egress::EgressRule,
     id::{EnvironmentId, ProjectId, RunId, TaskId},
+    isolation::Isolation,
     lifecycle::RunEnd,
     name::TaskName,
     time::Timestamp,
@@ -209,6 +210,12 @@ pub struct TaskCreated {
     pub branch: String,
     /// The agent; `None` for an environment by hand.
     pub agent: Option<String>,
+    /// What kind of environment it gets.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The worktree it was made from, which is not Offshoot's to delete; `None` for all others.
+    #[serde(default)]
+    pub adopted: Option<String>,
     /// Notices worth keeping: "the checkout has 3 changed files; they are not part of this task".
     pub notices: Vec<String>,
 }
@@ -260,6 +267,9 @@ pub struct EnvironmentCreating {
     pub base: String,
     /// Key of the setup layer it stands on, if there is one.
     pub setup: Option<String>,
+    /// Where its files are on the host, if that is a place for people: a worktree.
+    #[serde(default)]
+    pub workspace: Option<String>,
 }
 
 /// What a workspace holds against its base.

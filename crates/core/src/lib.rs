@@ -7,6 +7,7 @@ pub mod time;
 
 pub mod agent;
 pub mod event;
+pub mod isolation;
 pub mod lifecycle;
 pub mod record;
 

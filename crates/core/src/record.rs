@@ -9,6 +9,7 @@ use crate::{
     egress::EgressRule,
     event::{Changes, Entry, Event, Limits},
     id::{EnvironmentId, ProjectId, RunId, TaskId},
+    isolation::Isolation,
     lifecycle::{EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, TaskChange, TaskState},
     name::TaskName,
     time::Timestamp,
@@ -33,6 +34,12 @@ pub struct TaskRecord {
     pub branch: String,
     /// Its agent; `None` for an environment by hand.
     pub agent: Option<String>,
+    /// What kind of environment it gets.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// The worktree it was made from, which is not Offshoot's to delete.
+    #[serde(default)]
+    pub adopted: Option<String>,
     /// Notices given when it was created.
     pub notices: Vec<String>,
     /// Where it stands.
@@ -142,6 +149,9 @@ pub struct EnvironmentRecord {
     pub base: String,
     /// Key of its setup layer.
     pub setup: Option<String>,
+    /// Where its files are on the host, if that is a place for people: a worktree.
+    #[serde(default)]
+    pub workspace: Option<String>,
     /// Where it stands.
     pub state: EnvironmentState,
     /// Since when.
@@ -207,6 +217,8 @@ impl TaskRecord {
             target: created.target,
             branch: created.branch,
             agent: created.agent,
+            isolation: created.isolation,
+            adopted: created.adopted,
             notices: created.notices,
             // A task is born settled; the run that is queued in the same transaction makes it wait.
             state: TaskState::Stopped,
@@ -295,6 +307,7 @@ impl TaskRecord {
                     id: creating.environment,
                     base: creating.base.clone(),
                     setup: creating.setup.clone(),
+                    workspace: creating.workspace.clone(),
                     state: EnvironmentState::Creating,
                     since: at,
                     tier: None,

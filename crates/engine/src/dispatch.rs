@@ -7,6 +7,7 @@ use offshoot_core::{
     config::{self, ProjectConfig},
     event::{Event, RunQueued, TaskCreated},
     id::{RunId, TaskId},
+    isolation::Isolation,
     name::TaskName,
     problem::{Problem, ProblemKind},
     record::TaskRecord,
@@ -151,6 +152,8 @@ impl Engine {
             base: base.to_string(),
             target: target.clone(),
             agent: agent.clone(),
+            isolation: Isolation::Sandbox,
+            adopted: None,
             notices: notices.clone(),
         };
         let run = RunId(clock::id());

@@ -219,6 +219,7 @@ impl Engine {
                 environment: id,
                 base: plan.commit.to_string(),
                 setup: stack.setup.clone(),
+                workspace: None,
             })],
         )?;
         let terms = Terms {

@@ -23,6 +23,8 @@ fn begin(number: usize, store: &Store) -> Result<(TaskId, RunId), Box<dyn std::e
         target: Some("main".to_owned()),
         branch: format!("offshoot/task-{number}"),
         agent: Some("claude".to_owned()),
+        isolation: offshoot_core::isolation::Isolation::Sandbox,
+        adopted: None,
         notices: Vec::new(),
     };
     let queued = RunQueued {

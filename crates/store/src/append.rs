@@ -162,6 +162,8 @@ mod tests {
                 target: None,
                 branch: "offshoot/x".to_owned(),
                 agent: None,
+                isolation: offshoot_core::isolation::Isolation::Sandbox,
+                adopted: None,
                 notices: Vec::new(),
             }),
         }

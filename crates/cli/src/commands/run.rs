@@ -91,6 +91,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         instructions: args.instructions.as_deref().map(instructions).transpose()?,
         search_path: search_path(),
         by_hand: false,
+        isolation: None,
     };
     let work = session.client.post("/v1/tasks", &params);
     let view: TaskView = patiently(&session.screen, "creating the task", work).await?;

@@ -39,6 +39,8 @@ pub fn created(project: ProjectId, name: &str) -> Event {
         target: Some("main".to_owned()),
         branch: format!("offshoot/{name}"),
         agent: Some("claude".to_owned()),
+        isolation: offshoot_core::isolation::Isolation::Sandbox,
+        adopted: None,
         notices: vec!["the checkout has 3 changed files; they are not part of this task".to_owned()],
     })
 }
