@@ -135,6 +135,7 @@ impl Machine {
                 file_bytes: room.limits.disk_bytes,
                 ..SandboxLimits::default()
             },
+            host: None,
             weaken: BTreeSet::new(),
             fault: offshoot_core::fault::armed(),
         }

@@ -42,6 +42,7 @@ fn spec(root: &Path, n: usize) -> SandboxSpec {
         env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         network: Network::default(),
         limits: Limits::default(),
+        host: None,
         weaken: BTreeSet::new(),
         fault: None,
     }

@@ -21,7 +21,7 @@ use crate::{
     connection::{self, Connection},
     message::{self, FromShim},
     spec::{SandboxSpec, Weakness},
-    sys,
+    sys, tree,
 };
 
 /// How long killed processes may take to be gone.
@@ -159,6 +159,12 @@ pub fn cleanup(dir: &Path) -> Result<(), CleanupError> {
         return Err(CleanupError::Alive);
     }
     cgroup::remove_listed(&dir.join("cgroup"));
+    // Without a pid namespace nothing ends with the shim and its init, if both were killed.
+    if let Ok(id) = fs::read_to_string(dir.join("host"))
+        && !id.is_empty()
+    {
+        tree::end_marked(&id, PATIENCE);
+    }
     for name in ["shim.sock", "pid"] {
         match fs::remove_file(dir.join(name)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(CleanupError::Io(e)),

@@ -8,6 +8,8 @@
 //!
 //! [`start`] brings an environment up, [`connect`] adopts one that runs, [`Connection`] talks to it,
 //! [`journal`] reads what its processes said, [`examine`] tells what this machine can do.
+//! An environment may have no boundary at all ([`Host`]): then `init/host.rs` stands for init, and `tree.rs` for its
+//! pid namespace.
 //! Knows nothing of git, tasks or agents. The only crate with unsafe code, all of it in `sys.rs`.
 
 mod cgroup;
@@ -23,6 +25,7 @@ mod shim;
 mod spec;
 mod sys;
 pub mod system;
+mod tree;
 
 pub use cgroup::delegate;
 pub use connection::{
@@ -32,4 +35,4 @@ pub use connection::{
 pub use doctor::{Check, Report, State, Tier, examine};
 pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, end, start};
 pub use shim::shim_main;
-pub use spec::{Identity, Limits, Mount, Network, SandboxSpec, Weakness};
+pub use spec::{Host, Identity, Limits, Mount, Network, SandboxSpec, Weakness};

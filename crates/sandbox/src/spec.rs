@@ -66,12 +66,23 @@ pub struct SandboxSpec {
     pub network: Network,
     /// What it may use up.
     pub limits: Limits,
+    /// There is no boundary: its processes are the caller's own, on the host. Identity, host name, mounts and network
+    /// mean nothing then.
+    #[serde(default)]
+    pub host: Option<Host>,
     /// Defences to leave out, so that a test can show that its probe would notice. Ignored in release builds.
     #[serde(default)]
     pub weaken: BTreeSet<Weakness>,
     /// Fault point to arm in shim and init. Ignored in release builds.
     #[serde(default)]
     pub fault: Option<String>,
+}
+
+/// What processes on the host have that a sandbox decides by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The user's mask of permission bits for new files.
+    pub umask: u32,
 }
 
 /// One step of putting the file system together. Targets are absolute paths inside; missing parents are made.

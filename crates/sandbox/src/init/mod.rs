@@ -3,15 +3,18 @@
 //!
 //! `mounts` puts the file system together, `confine` gives up every right, `serve` is the loop, `spawn` starts
 //! processes, `dns` answers names, `lo` makes the network, `usage` watches memory where no control group does.
+//! `host` is the loop where there is no inside.
 
 mod confine;
 mod dns;
+mod host;
 mod lo;
 mod mounts;
 mod serve;
 mod spawn;
 mod usage;
 
+pub(crate) use host::main as host_main;
 pub(crate) use serve::main;
 
 /// What could not be set up.

@@ -25,7 +25,7 @@ use super::{
     dns::{Dns, Names},
     lo, mounts,
     spawn::{self, Program},
-    usage,
+    usage::{self, Scope},
 };
 use crate::{
     message::{self, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Refusal, ToInit},
@@ -208,7 +208,7 @@ impl Init {
         if at > Instant::now() {
             return Ok(());
         }
-        let (next, done) = usage::watch(limit);
+        let (next, done) = usage::watch(Scope::All, limit);
         self.look_at = Some(Instant::now() + Duration::from_millis(next));
         match done {
             Some(what) => self.tell(&FromInit::LimitExceeded { what }, Vec::new()),
@@ -235,14 +235,7 @@ impl Init {
                         self.tell(&FromInit::Spawned { n, pid }, master.into_iter().collect())
                     }
                     Err(e) => {
-                        let name = program.argv.first().cloned().unwrap_or_default();
-                        let text = format!("{name}: {e}");
-                        let refusal = match e.kind() {
-                            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-                                Refusal::NotFound(text)
-                            }
-                            _ => Refusal::System(text),
-                        };
+                        let refusal = refusal(&program, &e);
                         self.tell(&FromInit::Refused { n, refusal }, Vec::new())
                     }
                 }
@@ -264,7 +257,9 @@ impl Init {
             }
             ToInit::Dial { n, port } => self.dial(n, port, false),
             ToInit::Egress { n, rules } => self.egress(n, rules),
-            ToInit::Stats { n } => self.tell(&FromInit::Stats { n, stats: usage::stats() }, Vec::new()),
+            ToInit::Stats { n } => {
+                self.tell(&FromInit::Stats { n, stats: usage::stats(Scope::All) }, Vec::new())
+            }
         }
     }
 
@@ -330,7 +325,16 @@ impl Init {
     }
 }
 
-fn exit(status: WaitStatus) -> Exit {
+/// Why a program was not started.
+pub(super) fn refusal(program: &Program, error: &io::Error) -> Refusal {
+    let text = format!("{}: {error}", program.argv.first().map_or("", String::as_str));
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Refusal::NotFound(text),
+        _ => Refusal::System(text),
+    }
+}
+
+pub(super) fn exit(status: WaitStatus) -> Exit {
     match status.terminating_signal() {
         Some(signal) => Exit::Signal(signal),
         None => Exit::Code(status.exit_status().unwrap_or(-1)),

@@ -3,12 +3,21 @@
 
 use std::{fs, path::Path};
 
-use crate::{message::Stats, sys};
+use crate::{message::Stats, sys, tree};
 
 /// How fast memory can be filled, bytes a millisecond (measured: 2 to 4 GiB/s); decides when to look again.
 const FILL: u64 = 4 << 20;
 /// Bounds on the time between two looks, milliseconds.
 const LOOK: std::ops::RangeInclusive<u64> = 20..=2000;
+
+/// Whose usage.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope {
+    /// Of all processes of the pid namespace but its init.
+    All,
+    /// Of what is below one process of the host's.
+    Below(i32),
+}
 
 struct Process {
     pid: i32,
@@ -16,11 +25,17 @@ struct Process {
     private: u64,
 }
 
-fn processes() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let numbers = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+fn processes(scope: Scope) -> Vec<Process> {
+    let numbers: Vec<i32> = match scope {
+        Scope::All => {
+            let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+            let numbers = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+            numbers.filter(|pid| *pid != 1).collect()
+        }
+        Scope::Below(root) => tree::below(root).iter().map(|process| process.pid).collect(),
+    };
     numbers
-        .filter(|pid| *pid != 1)
+        .into_iter()
         .filter_map(|pid| {
             let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
             let mut pages = statm.split(' ').skip(1).map_while(|n| n.parse::<u64>().ok());
@@ -50,8 +65,8 @@ fn memory(processes: &[Process], limit: u64) -> u64 {
 }
 
 /// Totals over all processes.
-pub(super) fn stats() -> Stats {
-    let processes = processes();
+pub(super) fn stats(scope: Scope) -> Stats {
+    let processes = processes(scope);
     let cpu = |pid: i32| {
         let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).ok()?;
         let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
@@ -68,15 +83,20 @@ pub(super) fn stats() -> Stats {
 
 /// Looks once: kills the largest process when the limit is exceeded, all when it is exceeded by half.
 /// Returns when to look again, and what was done.
-pub(super) fn watch(limit: u64) -> (u64, Option<String>) {
-    let processes = processes();
+pub(super) fn watch(scope: Scope, limit: u64) -> (u64, Option<String>) {
+    let processes = processes(scope);
     let used = memory(&processes, limit);
     let next = (limit.saturating_sub(used) / FILL).clamp(*LOOK.start(), *LOOK.end());
     if used <= limit {
         return (next, None);
     }
     if used > limit + limit / 2 {
-        sys::signal_all(libc::SIGKILL);
+        match scope {
+            Scope::All => sys::signal_all(libc::SIGKILL),
+            Scope::Below(root) => {
+                tree::signal_below(root, rustix::process::Signal::KILL);
+            }
+        }
         return (next, Some(format!("memory: {used} of {limit} bytes in use, everything was killed")));
     }
     let Some(largest) = processes.iter().max_by_key(|p| p.private) else { return (next, None) };

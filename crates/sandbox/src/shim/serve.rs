@@ -9,6 +9,7 @@ use std::{
     io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 
 use rustix::{
@@ -28,6 +29,8 @@ use crate::{
         self, Ask, Event, ExecState, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Question, Refusal, Reply,
         StdioKind, ToInit,
     },
+    spec::SandboxSpec,
+    tree,
 };
 
 /// Questions init may have open: they and their answers fit into both socket buffers.
@@ -36,6 +39,9 @@ const MAX_PENDING: usize = 48;
 const MAX_ENDED: usize = 256;
 /// Listeners; each holds a descriptor here and one in the daemon.
 const MAX_LISTENERS: usize = 512;
+
+/// How long what a killed init leaves on the host may take to be gone.
+const ORPHANS: Duration = Duration::from_secs(4);
 
 /// A question that init is working on.
 struct Pending {
@@ -74,6 +80,8 @@ pub(super) struct Shim {
     pending: BTreeMap<u64, Pending>,
     asked: u64,
     frozen: bool,
+    /// There is no pid namespace that ends with init.
+    host: bool,
     downs: Vec<(u64, u64)>,
     buffer: Vec<u8>,
 }
@@ -86,7 +94,7 @@ impl Shim {
         pidfd: OwnedFd,
         listeners: Vec<(ListenerKind, OwnedFd)>,
         cgroup: Cgroup,
-        env: BTreeMap<String, String>,
+        spec: &SandboxSpec,
     ) -> Self {
         Self {
             _lock: lock,
@@ -95,12 +103,13 @@ impl Shim {
             pidfd,
             listeners,
             cgroup,
-            env,
+            env: spec.env.clone(),
             peers: Peers::default(),
             execs: Vec::new(),
             pending: BTreeMap::new(),
             asked: 0,
             frozen: false,
+            host: spec.host.is_some(),
             downs: Vec::new(),
             buffer: vec![0; MAX_RECORD],
         }
@@ -508,6 +517,9 @@ impl Shim {
     fn finish(mut self) {
         self.end_init();
         let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
+        if self.host {
+            tree::end(ORPHANS);
+        }
         self.hear_init();
         for at in 0..self.execs.len() {
             if self.execs[at].running() {

@@ -102,6 +102,11 @@ fn start(socket: &OwnedFd) -> Result<Shim, Failure> {
         _ => {}
     }
     fs::write("pid", std::process::id().to_string()).step("note the process number")?;
+    if spec.host.is_some() {
+        // What init leaves when it is killed comes here, and is ended before this process ends.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step("keep orphans")?;
+        fs::write("host", &spec.id).step("note that there is no boundary")?;
+    }
     let mut cgroup = Cgroup::create(&spec);
     fault::point("shim.cgroup");
     match launch(&spec, &cgroup) {
@@ -111,7 +116,7 @@ fn start(socket: &OwnedFd) -> Result<Shim, Failure> {
                 // The daemon died meanwhile: its successor will connect.
                 if e.source.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(e) }
             })?;
-            Ok(Shim::new(lock, listener, init, pidfd, listeners, cgroup, spec.env))
+            Ok(Shim::new(lock, listener, init, pidfd, listeners, cgroup, &spec))
         }
         Err(e) => {
             cgroup.remove();
@@ -149,13 +154,16 @@ fn launch(spec: &SandboxSpec, cgroup: &Cgroup) -> Result<Launched, Failure> {
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .step("make a socket")?;
-    let mut namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
+    let mut namespaces = match spec.host {
+        Some(_) => 0,
+        None => libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID,
+    };
     for (flag, weakness) in [
         (libc::CLONE_NEWNET, Weakness::NetworkNamespace),
         (libc::CLONE_NEWIPC, Weakness::IpcNamespace),
         (libc::CLONE_NEWUTS, Weakness::HostnameNamespace),
     ] {
-        if !spec.weak(weakness) {
+        if spec.host.is_none() && !spec.weak(weakness) {
             namespaces |= flag;
         }
     }
@@ -165,7 +173,10 @@ fn launch(spec: &SandboxSpec, cgroup: &Cgroup) -> Result<Launched, Failure> {
     let (pid, pidfd) = match cloned.step("make namespaces")? {
         Cloned::Child => {
             drop(ours);
-            init::main(spec.clone(), theirs, privileged)
+            match &spec.host {
+                Some(host) => init::host_main(spec.clone(), host, theirs),
+                None => init::main(spec.clone(), theirs, privileged),
+            }
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
@@ -195,11 +206,13 @@ fn guide(
 ) -> Result<Vec<(ListenerKind, OwnedFd)>, Failure> {
     let put = |file: &str, text: String| fs::write(format!("/proc/{pid}/{file}"), text);
     let identity = &spec.identity;
-    if !privileged {
-        put("setgroups", "deny".into()).step("forbid group changes")?;
+    if spec.host.is_none() {
+        if !privileged {
+            put("setgroups", "deny".into()).step("forbid group changes")?;
+        }
+        put("uid_map", format!("{0} {0} 1", identity.uid)).step("map the user")?;
+        put("gid_map", format!("{0} {0} 1", identity.gid)).step("map the group")?;
     }
-    put("uid_map", format!("{0} {0} 1", identity.uid)).step("map the user")?;
-    put("gid_map", format!("{0} {0} 1", identity.gid)).step("map the group")?;
     cgroup.enter(pid).step("enter the control group")?;
     // Only now: until here the kernel lets this user write the maps because both processes are dumpable. Nothing
     // hostile has run yet.

@@ -69,6 +69,7 @@ impl Stage {
                 memory_bytes: 1 << 30,
                 ..Limits::default()
             },
+            host: None,
             weaken: BTreeSet::new(),
             fault: None,
         };
