@@ -42,7 +42,14 @@ impl Engine {
         let stdio = params
             .terminal
             .map_or(Stdio::Journal, |t| Stdio::Terminal(Terminal { rows: t.rows, cols: t.cols }));
-        let request = ExecRequest { id: exec.clone(), argv, env: variables(env), cwd: params.cwd, stdio };
+        let request = ExecRequest {
+            id: exec.clone(),
+            argv,
+            env: variables(env),
+            cwd: params.cwd,
+            stdio,
+            ..ExecRequest::default()
+        };
         live.sandbox.exec(request).await.map_err(|e| {
             Problem::new(
                 ProblemKind::Failed,
@@ -94,8 +101,13 @@ impl Engine {
         let exec = format!("attach-{}", clock::id().simple());
         env.extend(launch.env);
         let size = Terminal { rows: size.rows, cols: size.cols };
-        let request =
-            ExecRequest { id: exec.clone(), argv: launch.argv, env, cwd: None, stdio: Stdio::Terminal(size) };
+        let request = ExecRequest {
+            id: exec.clone(),
+            argv: launch.argv,
+            env,
+            stdio: Stdio::Terminal(size),
+            ..ExecRequest::default()
+        };
         live.sandbox.exec(request).await.map_err(|e| {
             Problem::new(
                 ProblemKind::Failed,

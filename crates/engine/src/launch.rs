@@ -88,15 +88,15 @@ impl Engine {
             AgentStdio::Terminal { rows, cols } => Stdio::Terminal(Terminal { rows, cols }),
         };
         live.sandbox
-            .exec(ExecRequest { id: exec.clone(), argv: launch.argv, env, cwd: None, stdio })
+            .exec(ExecRequest { id: exec.clone(), argv: launch.argv, env, stdio, ..ExecRequest::default() })
             .await
             .map_err(|e| {
-            Problem::new(
-                ProblemKind::Failed,
-                "agent_not_started",
-                format!("the agent did not start: {}", chain(&e)),
-            )
-        })?;
+                Problem::new(
+                    ProblemKind::Failed,
+                    "agent_not_started",
+                    format!("the agent did not start: {}", chain(&e)),
+                )
+            })?;
         fault::point("run.launched");
         Ok((exec, recorded))
     }

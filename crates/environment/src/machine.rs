@@ -109,6 +109,7 @@ impl Machine {
             lowers: room.home_lowers,
             upper: room.home_upper,
             work: room.home_work,
+            root: false,
         });
         mounts.extend(room.tools.directories.iter().map(|d| bind(d, d)));
         mounts.extend(room.binds.iter().map(|d| bind(d, d)));
@@ -118,6 +119,7 @@ impl Machine {
             lowers: room.lowers,
             upper: room.upper,
             work: room.work,
+            root: false,
         });
         SandboxSpec {
             id: room.id,
@@ -251,6 +253,7 @@ pub async fn run_inside(
             env: command.env,
             cwd: None,
             stdio: Stdio::Files { stdin: None, stdout: stdout.into(), stderr: stderr.into() },
+            ..ExecRequest::default()
         })
         .await
         .map_err(|source| CommandError::Start { command: text.clone(), source })?;

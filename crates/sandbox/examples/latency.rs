@@ -9,7 +9,7 @@ use std::{
 };
 
 use offshoot_sandbox::{
-    Connection, Event, ExecRequest, Identity, Limits, Mount, Network, SandboxSpec, Stdio, start,
+    Connection, Event, ExecRequest, Identity, Limits, Mount, Network, SandboxSpec, start,
     system::{SystemOptions, default_mounts},
 };
 
@@ -31,7 +31,13 @@ fn spec(root: &Path, n: usize) -> SandboxSpec {
         hosts: Vec::new(),
     });
     let (lower, upper, work) = (at("lower"), at("upper"), at("work"));
-    mounts.push(Mount::Overlay { target: "/work/project".into(), lowers: vec![lower], upper, work });
+    mounts.push(Mount::Overlay {
+        target: "/work/project".into(),
+        lowers: vec![lower],
+        upper,
+        work,
+        root: false,
+    });
     SandboxSpec {
         id: format!("bench-{n}"),
         dir: root.join(format!("env-{n}")),
@@ -51,8 +57,7 @@ fn spec(root: &Path, n: usize) -> SandboxSpec {
 async fn answer(connection: &Connection) {
     connection.subscribe().await.unwrap();
     let argv = vec!["/bin/true".to_owned()];
-    let request =
-        ExecRequest { id: "true".into(), argv, env: BTreeMap::new(), cwd: None, stdio: Stdio::Journal };
+    let request = ExecRequest { id: "true".into(), argv, ..ExecRequest::default() };
     connection.exec(request).await.unwrap();
     while !matches!(connection.next_event().await, Some(Event::Exited { .. }) | None) {}
 }

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     io,
+    net::IpAddr,
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use crate::message::{self, Ask, FromShim, MAX_TAIL, Packet, Question, Refusal, Reply, StdioKind};
-pub use crate::message::{Event, ExecState, Exit, ListenerKind, Stats};
+pub use crate::message::{Event, ExecRoot, ExecState, Exit, ListenerKind, Stats};
 
 /// Events kept for a consumer that is slow. Growth is kept as the latest offset; of all else, 4096 are more than
 /// one environment's lifetime should see, and the oldest are dropped then: journals and `execs` hold the truth.
@@ -73,12 +74,22 @@ pub struct ExecRequest {
     pub id: String,
     /// Program (searched for in `PATH`) and arguments.
     pub argv: Vec<String>,
-    /// Variables besides those of the specification.
+    /// Variables besides those of the specification; with a `root`, all of them.
     pub env: BTreeMap<String, String>,
-    /// Directory inside; the specification's `workdir` if none.
+    /// Directory inside; the specification's `workdir` if none. With a `root`, a directory in that; `/` if none.
     pub cwd: Option<String>,
     /// What it is connected to.
     pub stdio: Stdio,
+    /// A root directory and numbers of its own.
+    pub root: Option<ExecRoot>,
+}
+
+impl Default for ExecRequest {
+    /// Nothing to execute yet, in the environment's own root, journaled.
+    fn default() -> Self {
+        let (id, argv, env) = (String::new(), Vec::new(), BTreeMap::new());
+        Self { id, argv, env, cwd: None, stdio: Stdio::Journal, root: None }
+    }
 }
 
 /// A terminal's size.
@@ -265,7 +276,7 @@ impl Connection {
 
     /// Starts a process.
     pub async fn exec(&self, request: ExecRequest) -> Result<Started, ExecError> {
-        let ExecRequest { id, argv, env, cwd, stdio } = request;
+        let ExecRequest { id, argv, env, cwd, stdio, root } = request;
         let (stdio, fds) = match stdio {
             Stdio::Journal => (StdioKind::Journal, Vec::new()),
             Stdio::Terminal(Terminal { rows, cols }) => (StdioKind::Terminal { rows, cols }, Vec::new()),
@@ -274,7 +285,7 @@ impl Connection {
                 stdin.into_iter().chain([stdout, stderr]).collect(),
             ),
         };
-        match self.ask(Ask::Exec { id, argv, env, cwd, stdio }, &[], fds).await?.0 {
+        match self.ask(Ask::Exec { id, argv, env, cwd, stdio, root }, &[], fds).await?.0 {
             Ok(Reply::Started { pid }) => Ok(Started { pid }),
             Ok(_) => Err(unexpected().into()),
             Err(Refusal::Exists) => Err(ExecError::Exists),
@@ -359,9 +370,10 @@ impl Connection {
         self.done(Ask::Egress { rules }).await
     }
 
-    /// Connects to a TCP port on the loopback inside; returns the connected, non-blocking socket.
-    pub async fn dial(&self, port: u16) -> Result<OwnedFd, ConnectionError> {
-        let (_, mut fds) = self.reply(Ask::Dial { port }, &[]).await?;
+    /// Connects to a TCP port on a loopback address inside (127.0.0.0/8 or ::1; 127.0.0.1 falls back to ::1, where
+    /// some development servers listen only); returns the connected, non-blocking socket.
+    pub async fn dial(&self, address: IpAddr, port: u16) -> Result<OwnedFd, ConnectionError> {
+        let (_, mut fds) = self.reply(Ask::Dial { address, port }, &[]).await?;
         fds.pop().ok_or_else(unexpected)
     }
 

@@ -15,6 +15,7 @@
 mod cgroup;
 mod connection;
 pub mod doctor;
+mod enter;
 mod init;
 pub mod journal;
 mod launch;
@@ -29,8 +30,8 @@ mod tree;
 
 pub use cgroup::delegate;
 pub use connection::{
-    Connection, ConnectionError, Event, ExecError, ExecRequest, ExecState, Exit, Listener, ListenerKind,
-    Started, Stats, Stdio, Terminal,
+    Connection, ConnectionError, Event, ExecError, ExecRequest, ExecRoot, ExecState, Exit, Listener,
+    ListenerKind, Started, Stats, Stdio, Terminal,
 };
 pub use doctor::{Check, Report, State, Tier, examine};
 pub use launch::{CleanupError, ConnectError, StartError, cleanup, connect, end, start};

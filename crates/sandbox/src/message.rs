@@ -8,7 +8,9 @@ use std::{
     collections::BTreeMap,
     io::{self, IoSlice, IoSliceMut, Read, Write},
     mem::MaybeUninit,
+    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
 };
 
 use offshoot_core::egress::{EgressRule, HostName};
@@ -43,6 +45,7 @@ pub(crate) enum Ask {
         env: BTreeMap<String, String>,
         cwd: Option<String>,
         stdio: StdioKind,
+        root: Option<ExecRoot>,
     },
     Input {
         exec: String,
@@ -72,6 +75,7 @@ pub(crate) enum Ask {
     },
     Execs,
     Dial {
+        address: IpAddr,
         port: u16,
     },
     Egress {
@@ -153,6 +157,20 @@ pub enum Event {
     InitGone,
 }
 
+/// A root directory of its own for a process: the unpacked image of a service. It keeps an image's files and users
+/// apart from the agent's; the boundary is the sandbox around both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRoot {
+    /// The directory inside: an overlay with [`crate::Mount::Overlay`]'s `root` set, with what is shared with it.
+    pub path: PathBuf,
+    /// User number that it sees itself as, and everything of the sandbox's identity as; any number.
+    ///
+    /// For 0, calls that change owners, users and groups, or make devices, succeed without an effect.
+    pub uid: u32,
+    /// Group number, likewise.
+    pub gid: u32,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
@@ -221,6 +239,7 @@ pub(crate) enum ToInit {
         env: BTreeMap<String, String>,
         cwd: Option<String>,
         terminal: Option<(u16, u16)>,
+        root: Option<ExecRoot>,
     },
     Signal {
         n: u64,
@@ -236,6 +255,7 @@ pub(crate) enum ToInit {
     },
     Dial {
         n: u64,
+        address: IpAddr,
         port: u16,
     },
     Egress {

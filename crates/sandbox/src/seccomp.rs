@@ -8,8 +8,8 @@
 use std::io;
 
 use libc::{
-    BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
-    SECCOMP_RET_KILL_PROCESS, c_long, sock_filter,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
+    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, c_long, sock_filter,
 };
 
 use crate::sys;
@@ -96,6 +96,60 @@ pub(crate) fn install() -> io::Result<()> {
     sys::install_filter(&mut program())
 }
 
+/// Calls with which root changes owners, users and groups: they have no effect for one that is root in name only.
+const NOMINAL: &[c_long] = &[
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+];
+
+/// Installs a second filter: what only a real root can do succeeds and does nothing, so that installers and servers
+/// that begin as root go on. Stricter answers of the first filter stay.
+pub(crate) fn install_nominal_root() -> io::Result<()> {
+    sys::install_filter(&mut nominal_root())
+}
+
+fn nominal_root() -> Vec<sock_filter> {
+    // The first filter has ended whoever calls by another architecture's numbers.
+    let mut program = vec![load(NUMBER)];
+    for call in NOMINAL {
+        program.push(unless(*call as u32, 1));
+        program.push(errno(0));
+    }
+    // Device nodes only: named pipes and sockets are everybody's to make.
+    for (call, mode) in [
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_mknod, 1),
+        (libc::SYS_mknodat, 2),
+    ] {
+        program.extend([
+            load(NUMBER),
+            unless(call as u32, 6),
+            load(ARGUMENTS + 8 * mode),
+            op(BPF_ALU | BPF_AND | BPF_K, 0, 0, libc::S_IFMT),
+            op(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, libc::S_IFCHR),
+            unless(libc::S_IFBLK, 1),
+            errno(0),
+            give(SECCOMP_RET_ALLOW),
+        ]);
+    }
+    program.push(give(SECCOMP_RET_ALLOW));
+    program
+}
+
 const fn op(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code: code as u16, jt, jf, k }
 }
@@ -163,14 +217,18 @@ fn program() -> Vec<sock_filter> {
 mod tests {
     use super::*;
 
-    /// Runs the program on one call, as the kernel would.
+    /// Runs a program on one call, as the kernel would.
     fn run(architecture: u32, number: u32, arguments: [u64; 2]) -> u32 {
+        run_one(&program(), architecture, number, &arguments)
+    }
+
+    fn run_one(program: &[sock_filter], architecture: u32, number: u32, arguments: &[u64]) -> u32 {
         let mut data = [0u8; 64];
         data[0..4].copy_from_slice(&number.to_le_bytes());
         data[4..8].copy_from_slice(&architecture.to_le_bytes());
-        data[16..24].copy_from_slice(&arguments[0].to_le_bytes());
-        data[24..32].copy_from_slice(&arguments[1].to_le_bytes());
-        let program = program();
+        for (at, argument) in arguments.iter().enumerate() {
+            data[16 + 8 * at..24 + 8 * at].copy_from_slice(&argument.to_le_bytes());
+        }
         let (mut at, mut accumulator) = (0, 0u32);
         loop {
             let i = program[at];
@@ -186,6 +244,7 @@ mod tests {
                 c if c == BPF_JMP | BPF_JGE | BPF_K => {
                     at += usize::from(if accumulator >= i.k { i.jt } else { i.jf });
                 }
+                c if c == BPF_ALU | BPF_AND | BPF_K => accumulator &= i.k,
                 _ => return i.k,
             }
         }
@@ -216,5 +275,28 @@ mod tests {
         assert_eq!(call(libc::SYS_ioctl, 0, 0x5413), SECCOMP_RET_ALLOW);
         assert_eq!(call(libc::SYS_personality, 0x0040_0000, 0), refused(libc::EPERM));
         assert_eq!(call(libc::SYS_personality, 0xFFFF_FFFF, 0), SECCOMP_RET_ALLOW);
+    }
+
+    #[test]
+    fn root_in_name_only_makes_no_devices_and_still_makes_pipes() {
+        let program = nominal_root();
+        let call =
+            |n: c_long, arguments: [u64; 3]| run_one(&program, THIS_ARCHITECTURE, n as u32, &arguments);
+        let nothing = SECCOMP_RET_ERRNO;
+        for number in NOMINAL {
+            assert_eq!(call(*number, [0, 0, 0]), nothing, "{number}");
+        }
+        for (kind, answer) in [
+            (libc::S_IFCHR, nothing),
+            (libc::S_IFBLK, nothing),
+            (libc::S_IFIFO, SECCOMP_RET_ALLOW),
+            (libc::S_IFREG, SECCOMP_RET_ALLOW),
+        ] {
+            let mode = u64::from(kind | 0o644);
+            assert_eq!(call(libc::SYS_mknodat, [0, 0, mode]), answer);
+            #[cfg(target_arch = "x86_64")]
+            assert_eq!(call(libc::SYS_mknod, [0, mode, 0]), answer);
+        }
+        assert_eq!(call(libc::SYS_openat, [0, 0, u64::from(libc::S_IFCHR)]), SECCOMP_RET_ALLOW);
     }
 }

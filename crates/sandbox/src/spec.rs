@@ -86,7 +86,8 @@ pub struct Host {
 }
 
 /// One step of putting the file system together. Targets are absolute paths inside; missing parents are made.
-/// Symbolic links met on the way to a target are resolved inside the new root, never on the host.
+/// Symbolic links met on the way to a target are resolved inside the new root, never on the host; below an overlay that
+/// is a root of its own, inside that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mount {
     /// A host directory or file, with everything mounted below it.
@@ -110,6 +111,17 @@ pub enum Mount {
         upper: PathBuf,
         /// The kernel's scratch directory, empty, on the upper's file system.
         work: PathBuf,
+        /// Whether this is a root of its own (see [`crate::ExecRoot`]): links met in it are resolved in it.
+        root: bool,
+    },
+    /// Something that is inside already, a second time, with everything mounted below it; keeps its restrictions.
+    Share {
+        /// Path inside, as put together so far.
+        source: PathBuf,
+        /// Where it appears, too. A file takes the place of a link that leads nowhere.
+        target: PathBuf,
+        /// Whether it may be written to there, as far as it may at `source`.
+        writable: bool,
     },
     /// Memory-backed directory.
     Tmpfs {

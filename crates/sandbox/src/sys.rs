@@ -164,6 +164,22 @@ pub(crate) fn own_session(command: &mut Command, terminal: bool) {
     }
 }
 
+/// Lets the command's process keep these descriptors, at the numbers they have here.
+pub(crate) fn keep_open(command: &mut Command, fds: Vec<OwnedFd>) {
+    // SAFETY: the closure makes system calls and allocates nothing, so it may run between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            Ok(fds.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()))?)
+        });
+    }
+}
+
+/// Moves this process into a user and a mount namespace of its own. The caller is single-threaded.
+pub(crate) fn own_user_and_mounts() -> io::Result<()> {
+    // SAFETY: no memory or descriptor is unshared.
+    check(unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) }.into()).map(|_| ())
+}
+
 /// Processor time used so far by a process's children that were waited for, plus itself, microseconds.
 pub(crate) fn cpu_of_children() -> u64 {
     // SAFETY: rusage is plain data which getrusage fills in.

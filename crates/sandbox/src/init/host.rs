@@ -9,7 +9,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream},
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -170,7 +170,10 @@ impl Serving {
             ToInit::Spawn { n, .. } if !self.killing.is_empty() => {
                 FromInit::Refused { n, refusal: Refusal::Busy }
             }
-            ToInit::Spawn { n, argv, env, cwd, terminal } => {
+            ToInit::Spawn { n, root: Some(_), .. } => {
+                FromInit::Refused { n, refusal: Refusal::Invalid("there is no other root here".into()) }
+            }
+            ToInit::Spawn { n, argv, env, cwd, terminal, root: None } => {
                 let program =
                     Program { argv, env, cwd: cwd.unwrap_or_else(|| self.workdir.clone()), terminal };
                 match spawn::spawn(&program, packet.fds) {
@@ -202,7 +205,7 @@ impl Serving {
                 tree::signal_below(self.own, if stop { Signal::STOP } else { Signal::CONT });
                 FromInit::Done { n }
             }
-            ToInit::Dial { n, port } => match dial(port) {
+            ToInit::Dial { n, address, port } => match dial(address, port) {
                 Ok(stream) => {
                     return message::send(socket, &FromInit::Done { n }, &[], vec![OwnedFd::from(stream)]);
                 }
@@ -217,11 +220,16 @@ impl Serving {
     }
 }
 
-/// Connects to a port of the host's loopback, IPv4 first, then IPv6.
-fn dial(port: u16) -> io::Result<TcpStream> {
-    let addresses: [SocketAddr; 2] = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
-    let stream = TcpStream::connect_timeout(&addresses[0], DIAL)
-        .or_else(|_| TcpStream::connect_timeout(&addresses[1], DIAL))?;
+/// Connects to a port of the host's loopback; of IPv4's usual address, also of IPv6's.
+fn dial(address: IpAddr, port: u16) -> io::Result<TcpStream> {
+    if !address.is_loopback() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let instead = (address == Ipv4Addr::LOCALHOST).then_some((Ipv6Addr::LOCALHOST, port));
+    let stream = TcpStream::connect_timeout(&(address, port).into(), DIAL).or_else(|e| match instead {
+        Some(instead) => TcpStream::connect_timeout(&instead.into(), DIAL),
+        None => Err(e),
+    })?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }

@@ -8,14 +8,14 @@
 use std::{
     ffi::{CString, OsStr},
     io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags},
     io::Errno,
-    mount::{MountFlags, MountPropagationFlags, UnmountFlags},
+    mount::{MountFlags, MountPropagationFlags, OpenTreeFlags, UnmountFlags},
 };
 
 use super::{SetupError, Step};
@@ -41,6 +41,7 @@ pub(super) enum Source {
 pub(super) struct Sources {
     mounts: Vec<Source>,
     devices: Vec<(&'static str, OwnedFd)>,
+    exe: Option<OwnedFd>,
 }
 
 fn open_path(path: &Path) -> io::Result<OwnedFd> {
@@ -76,18 +77,49 @@ pub(super) fn open_sources(spec: &SandboxSpec) -> Result<Sources, SetupError> {
         .iter()
         .map(|name| Ok((*name, open(&Path::new("/dev").join(name))?)))
         .collect::<Result<_, SetupError>>()?;
-    Ok(Sources { mounts, devices })
+    Ok(Sources { mounts, devices, exe: open_exe().ok() })
 }
 
-/// The new root while it is being filled.
-struct Root(OwnedFd);
+/// This program's file, for its role inside. By its path, since what /proc names is in another mount namespace.
+fn open_exe() -> io::Result<OwnedFd> {
+    let link = Path::new("/proc/self/exe");
+    let identity = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| (s.st_dev, s.st_ino));
+    let exe = open_path(&std::fs::read_link(link)?)?;
+    if identity(&exe)? == identity(&open_path(link)?)? {
+        Ok(exe)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Sources {
+    /// This program's file on a read-only mount that is nowhere: to be executed inside, never to be written, whoever
+    /// owns it. None when it was replaced meanwhile.
+    pub fn take_exe(&mut self) -> Result<Option<OwnedFd>, SetupError> {
+        let Some(exe) = self.exe.take() else { return Ok(None) };
+        let flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let mount = rustix::mount::open_tree(&exe, "", flags).step(|| "open this program".into())?;
+        sys::restrict_mount(mount.as_fd(), true, false).step(|| "protect this program".into())?;
+        Ok(Some(mount))
+    }
+}
+
+/// The new root while it is being filled, and the roots that services have in it.
+struct Root {
+    fd: OwnedFd,
+    own: Vec<(PathBuf, OwnedFd)>,
+}
 
 impl Root {
     fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let inside = path.strip_prefix("/").unwrap_or(path);
+        // The deepest root that `path` is in, and the rest of the path.
+        let own = self.own.iter().filter_map(|(root, fd)| Some((fd, path.strip_prefix(root).ok()?)));
+        let deepest = own.min_by_key(|(_, rest)| rest.as_os_str().len());
+        let (root, inside) = deepest.unwrap_or((&self.fd, path.strip_prefix("/").unwrap_or(path)));
         let inside = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.0, inside, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+        rustix::fs::openat2(root, inside, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
     }
 
     /// Opens a directory, making it and its parents if they are missing.
@@ -123,11 +155,18 @@ impl Root {
     fn file_place(&self, path: &Path) -> io::Result<OwnedFd> {
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-        match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444)) {
-            Ok(_) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e.into()),
+        let make = || match rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o444)) {
+            Ok(_) | Err(Errno::EXIST) => self.open(path, OFlags::PATH),
+            Err(e) => Err(e),
+        };
+        match make() {
+            // A link that leads nowhere, such as an image's /etc/resolv.conf: something is to be here.
+            Err(Errno::NOENT) => {
+                rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+                Ok(make()?)
+            }
+            made => Ok(made?),
         }
-        Ok(self.open(path, OFlags::PATH)?)
     }
 
     fn write_file(&self, path: &Path, content: &str, mode: u32) -> io::Result<()> {
@@ -149,6 +188,11 @@ impl Root {
         }
     }
 
+    fn share(&self, source: &Path, target: &Path, writable: bool) -> io::Result<()> {
+        // What the source's mounts forbid stays forbidden, also where devices are concerned.
+        self.bind(&self.open(source, OFlags::PATH)?, target, writable, true)
+    }
+
     fn bind(&self, source: &OwnedFd, target: &Path, writable: bool, devices: bool) -> io::Result<()> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(source)?.st_mode);
         let place = if kind == FileType::Directory {
@@ -157,7 +201,7 @@ impl Root {
             self.file_place(target)?
         };
         rustix::mount::mount_bind_recursive(fd_path(source), fd_path(&place))?;
-        sys::restrict_mount(std::os::fd::AsFd::as_fd(&self.open(target, OFlags::PATH)?), !writable, devices)
+        sys::restrict_mount(self.open(target, OFlags::PATH)?.as_fd(), !writable, devices)
     }
 
     fn file_system(&self, target: &Path, kind: &str, flags: MountFlags, options: &str) -> io::Result<()> {
@@ -205,7 +249,7 @@ pub(super) fn assemble(spec: &SandboxSpec, sources: &Sources) -> Result<(), Setu
     let root =
         rustix::fs::openat(CWD, place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .step(|| "open the root".into())?;
-    let root = Root(root);
+    let mut root = Root { fd: root, own: Vec::new() };
     proc(&root, spec).step(|| "mount /proc".into())?;
     devices(&root, spec, sources).step(|| "make /dev".into())?;
     for (mount, source) in spec.mounts.iter().zip(&sources.mounts) {
@@ -215,9 +259,17 @@ pub(super) fn assemble(spec: &SandboxSpec, sources: &Sources) -> Result<(), Setu
                 let writable = *writable || spec.weak(Weakness::ReadOnlySystem);
                 root.bind(fd, target, writable, false).step(|| format!("bind {}", target.display()))?;
             }
-            (Mount::Overlay { target, .. }, Source::Overlay { lowers, upper, work }) => {
+            (Mount::Overlay { target, root: own, .. }, Source::Overlay { lowers, upper, work }) => {
                 root.overlay(target, lowers, upper, work, spec.weak(Weakness::LayerPaths))
                     .step(|| format!("mount the overlay at {}", target.display()))?;
+                if *own {
+                    let fd = root.open(target, OFlags::PATH | OFlags::DIRECTORY);
+                    root.own.push((target.clone(), fd.step(|| format!("open {}", target.display()))?));
+                }
+            }
+            (Mount::Share { source, target, writable }, _) => {
+                root.share(source, target, *writable)
+                    .step(|| format!("share {} at {}", source.display(), target.display()))?;
             }
             (Mount::Tmpfs { target, bytes, mode }, _) => {
                 let bytes = if spec.weak(Weakness::TmpLimit) { 1 << 40 } else { *bytes };
@@ -292,9 +344,9 @@ fn read_only(mount: &OwnedFd) -> io::Result<()> {
 
 fn enter(root: &Root, spec: &SandboxSpec) -> io::Result<()> {
     if !spec.weak(Weakness::ReadOnlyRoot) {
-        read_only(&root.0)?;
+        read_only(&root.fd)?;
     }
-    rustix::process::fchdir(&root.0)?;
+    rustix::process::fchdir(&root.fd)?;
     // Both "." (pivot_root(2), NOTES): the old root ends up on top of the new one and is taken off at once.
     rustix::process::pivot_root(".", ".")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -28,13 +28,15 @@ use super::{
     usage::{self, Scope},
 };
 use crate::{
-    message::{self, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Refusal, ToInit},
+    message::{self, ExecRoot, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Refusal, ToInit},
     spec::{SandboxSpec, Weakness},
     sys,
 };
 
 /// Dials that may wait for an answer at once.
 const MAX_DIALS: usize = 64;
+/// Longest reason a process may give for not having become what it was to be: a path and a sentence, in one write.
+const MAX_EXCUSE: usize = 4096;
 
 /// Runs as pid 1 and never returns. `privileged` when the shim is root.
 pub(crate) fn main(spec: SandboxSpec, socket: OwnedFd, privileged: bool) -> ! {
@@ -54,17 +56,36 @@ pub(crate) fn main(spec: SandboxSpec, socket: OwnedFd, privileged: bool) -> ! {
     }
 }
 
+/// A connection that is being made; where it is to go next if this fails.
+struct Dial {
+    n: u64,
+    socket: OwnedFd,
+    instead: Option<SocketAddr>,
+}
+
+/// A process that is not yet what was asked for.
+struct Starting {
+    n: u64,
+    pid: u32,
+    master: Option<OwnedFd>,
+    entering: OwnedFd,
+}
+
 struct Init {
     socket: Option<OwnedFd>,
     children: OwnedFd,
     dns: Option<Dns>,
     listening: Vec<ListenerKind>,
     workdir: String,
+    /// This program, for its role in entering other roots.
+    exe: Option<OwnedFd>,
+    /// Processes that are on their way into a root of their own.
+    starting: Vec<Starting>,
     /// Leaders that the shim wants to hear about.
     spawned: BTreeSet<u32>,
     /// Requests that wait until nothing is left inside.
     killing: Vec<u64>,
-    dials: Vec<(u64, u16, OwnedFd, bool)>,
+    dials: Vec<Dial>,
     /// Bytes, when this process has to hold the limit itself.
     memory_limit: Option<u64>,
     look_at: Option<Instant>,
@@ -83,8 +104,9 @@ impl Init {
         }
         // What runs inside sees its control group as the root.
         sys::new_cgroup_view().step(|| "hide control groups".into())?;
-        let sources = mounts::open_sources(&spec)?;
+        let mut sources = mounts::open_sources(&spec)?;
         confine::become_identity(&spec, privileged)?;
+        let exe = sources.take_exe()?;
         mounts::assemble(&spec, &sources)?;
         drop(sources);
         fault::point("init.mounted");
@@ -106,6 +128,8 @@ impl Init {
             dns,
             listening: Vec::new(),
             workdir: spec.workdir.display().to_string(),
+            exe,
+            starting: Vec::new(),
             spawned: BTreeSet::new(),
             killing: Vec::new(),
             dials: Vec::new(),
@@ -144,6 +168,7 @@ impl Init {
             if let Some(dns) = &mut self.dns {
                 dns.serve();
             }
+            self.finish_starts()?;
             self.reap()?;
             self.finish_dials()?;
             self.watch()?;
@@ -157,7 +182,8 @@ impl Init {
     fn wait(&self) -> io::Result<()> {
         let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut fds = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
-        fds.extend(self.dials.iter().map(|(_, _, fd, _)| PollFd::new(fd, PollFlags::OUT)));
+        fds.extend(self.dials.iter().map(|dial| PollFd::new(&dial.socket, PollFlags::OUT)));
+        fds.extend(self.starting.iter().map(|s| PollFd::new(&s.entering, PollFlags::IN)));
         let dns: Vec<_> = self.dns.iter().flat_map(Dns::sockets).collect();
         fds.extend(dns.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -186,6 +212,10 @@ impl Init {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     let pid = pid.as_raw_nonzero().get() as u32;
+                    if self.starting.iter().any(|s| s.pid == pid) {
+                        // Its pipe has ended with it.
+                        self.finish_starts()?;
+                    }
                     if self.spawned.remove(&pid) {
                         self.tell(&FromInit::Exited { pid, exit: exit(status) }, Vec::new())?;
                     }
@@ -220,25 +250,11 @@ impl Init {
         let Ok(request) = packet.parse::<ToInit>() else { return Ok(()) };
         match request {
             ToInit::Go { .. } => Ok(()),
-            ToInit::Spawn { n, argv, env, cwd, terminal } => {
-                if !self.killing.is_empty() {
-                    return self.tell(&FromInit::Refused { n, refusal: Refusal::Busy }, Vec::new());
-                }
-                let program =
-                    Program { argv, env, cwd: cwd.unwrap_or_else(|| self.workdir.clone()), terminal };
-                match spawn::spawn(&program, packet.fds) {
-                    Ok((pid, master)) => {
-                        self.spawned.insert(pid);
-                        if self.memory_limit.is_some() && self.look_at.is_none() {
-                            self.look_at = Some(Instant::now() + Duration::from_millis(100));
-                        }
-                        self.tell(&FromInit::Spawned { n, pid }, master.into_iter().collect())
-                    }
-                    Err(e) => {
-                        let refusal = refusal(&program, &e);
-                        self.tell(&FromInit::Refused { n, refusal }, Vec::new())
-                    }
-                }
+            ToInit::Spawn { n, .. } if !self.killing.is_empty() => self.done_or(n, false, Refusal::Busy),
+            ToInit::Spawn { n, argv, env, cwd, terminal, root } => {
+                let usual = if root.is_some() { "/" } else { &self.workdir };
+                let cwd = cwd.unwrap_or_else(|| usual.to_owned());
+                self.spawn(n, &Program { argv, env, cwd, terminal }, root.as_ref(), packet.fds)
             }
             ToInit::Signal { n, pid, signal } => {
                 let known = self.spawned.contains(&pid);
@@ -255,7 +271,7 @@ impl Init {
                 sys::signal_all(if stop { libc::SIGSTOP } else { libc::SIGCONT });
                 self.tell(&FromInit::Done { n }, Vec::new())
             }
-            ToInit::Dial { n, port } => self.dial(n, port, false),
+            ToInit::Dial { n, address, port } => self.dial_first(n, address, port),
             ToInit::Egress { n, rules } => self.egress(n, rules),
             ToInit::Stats { n } => {
                 self.tell(&FromInit::Stats { n, stats: usage::stats(Scope::All) }, Vec::new())
@@ -284,14 +300,70 @@ impl Init {
         }
     }
 
-    /// Connects to a port on the loopback inside, IPv4 first, then IPv6.
-    fn dial(&mut self, n: u64, port: u16, v6: bool) -> io::Result<()> {
+    fn spawn(
+        &mut self,
+        n: u64,
+        program: &Program,
+        root: Option<&ExecRoot>,
+        fds: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        let result = match (root, &self.exe) {
+            (None, _) => spawn::spawn(program, fds).map(|(pid, master)| (pid, master, None)),
+            (Some(root), Some(exe)) => spawn::spawn_in(root, program, fds, exe)
+                .map(|(pid, master, entering)| (pid, master, Some(entering))),
+            (Some(_), None) => Err(io::Error::other("this version of offshoot is not installed any more")),
+        };
+        match result {
+            Ok((pid, master, Some(entering))) => {
+                self.starting.push(Starting { n, pid, master, entering });
+                Ok(())
+            }
+            Ok((pid, master, None)) => self.spawned(n, pid, master),
+            Err(e) => self.done_or(n, false, refusal(program, &e)),
+        }
+    }
+
+    fn spawned(&mut self, n: u64, pid: u32, master: Option<OwnedFd>) -> io::Result<()> {
+        self.spawned.insert(pid);
+        if self.memory_limit.is_some() && self.look_at.is_none() {
+            self.look_at = Some(Instant::now() + Duration::from_millis(100));
+        }
+        self.tell(&FromInit::Spawned { n, pid }, master.into_iter().collect())
+    }
+
+    /// Tells of processes that have become what they were to be, or why not.
+    fn finish_starts(&mut self) -> io::Result<()> {
+        for starting in std::mem::take(&mut self.starting) {
+            let mut buffer = [0; MAX_EXCUSE];
+            match rustix::io::read(&starting.entering, &mut buffer) {
+                Err(Errno::AGAIN | Errno::INTR) => self.starting.push(starting),
+                // It runs, or was killed on the way.
+                Ok(0) | Err(_) => self.spawned(starting.n, starting.pid, starting.master)?,
+                Ok(length) => {
+                    let excuse = serde_json::from_slice(&buffer[..length]);
+                    let refusal = excuse.unwrap_or(Refusal::System("it did not say why".into()));
+                    self.done_or(starting.n, false, refusal)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dial_first(&mut self, n: u64, address: IpAddr, port: u16) -> io::Result<()> {
+        if !address.is_loopback() {
+            return self.done_or(n, false, Refusal::Invalid(format!("{address} is not inside")));
+        }
+        // Some servers listen on the other family's only.
+        let both = address == IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let instead = both.then(|| SocketAddr::from((Ipv6Addr::LOCALHOST, port)));
+        self.dial(n, (address, port).into(), instead)
+    }
+
+    fn dial(&mut self, n: u64, address: SocketAddr, instead: Option<SocketAddr>) -> io::Result<()> {
         if self.dials.len() >= MAX_DIALS {
             return self.done_or(n, false, Refusal::Busy);
         }
-        let address: SocketAddr =
-            if v6 { (Ipv6Addr::LOCALHOST, port).into() } else { (Ipv4Addr::LOCALHOST, port).into() };
-        let family = if v6 { AddressFamily::INET6 } else { AddressFamily::INET };
+        let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None);
         let result = socket.and_then(|s| match rustix::net::connect(&s, &address) {
@@ -299,26 +371,26 @@ impl Init {
             Err(Errno::INPROGRESS) => Ok((s, false)),
             Err(e) => Err(e),
         });
-        match result {
-            Ok((socket, true)) => self.tell(&FromInit::Done { n }, vec![socket]),
-            Ok((socket, false)) => {
-                self.dials.push((n, port, socket, v6));
+        match (result, instead) {
+            (Ok((socket, true)), _) => self.tell(&FromInit::Done { n }, vec![socket]),
+            (Ok((socket, false)), instead) => {
+                self.dials.push(Dial { n, socket, instead });
                 Ok(())
             }
-            Err(_) if !v6 => self.dial(n, port, true),
-            Err(e) => self.done_or(n, false, Refusal::System(io::Error::from(e).to_string())),
+            (Err(_), Some(instead)) => self.dial(n, instead, None),
+            (Err(e), None) => self.done_or(n, false, Refusal::System(io::Error::from(e).to_string())),
         }
     }
 
     fn finish_dials(&mut self) -> io::Result<()> {
-        for (n, port, socket, v6) in std::mem::take(&mut self.dials) {
-            match sockopt::socket_error(&socket) {
-                Ok(Ok(())) if rustix::net::getpeername(&socket).is_ok() => {
-                    self.tell(&FromInit::Done { n }, vec![socket])?;
+        for dial in std::mem::take(&mut self.dials) {
+            match (sockopt::socket_error(&dial.socket), dial.instead) {
+                (Ok(Ok(())), _) if rustix::net::getpeername(&dial.socket).is_ok() => {
+                    self.tell(&FromInit::Done { n: dial.n }, vec![dial.socket])?;
                 }
-                Ok(Ok(())) => self.dials.push((n, port, socket, v6)),
-                _ if !v6 => self.dial(n, port, true)?,
-                _ => self.done_or(n, false, Refusal::System("connection refused".into()))?,
+                (Ok(Ok(())), _) => self.dials.push(dial),
+                (_, Some(instead)) => self.dial(dial.n, instead, None)?,
+                _ => self.done_or(dial.n, false, Refusal::System("connection refused".into()))?,
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! Starts one process inside: own session, clean signal state, the environment it was given and nothing else.
+//! Starts one process inside: own session, clean signal state, the environment it was given and nothing else. One that
+//! gets a root of its own is started in a role that changes there first (`enter`).
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use crate::sys;
+use crate::{enter::Entering, message::ExecRoot, sys};
 
 /// What to start.
 pub(super) struct Program {
@@ -31,7 +32,32 @@ pub(super) fn spawn(program: &Program, fds: Vec<OwnedFd>) -> io::Result<(u32, Op
     if !Path::new(cwd).is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("no directory {cwd} inside")));
     }
-    let (master, fds) = match program.terminal {
+    let mut command = Command::new(name);
+    command.args(arguments).env_clear().envs(&program.env).current_dir(cwd);
+    connected(command, program.terminal, fds)
+}
+
+/// Starts a program that changes into a root of its own first. The third value is a pipe that ends when it runs, or says
+/// why it does not.
+pub(super) fn spawn_in(
+    root: &ExecRoot,
+    program: &Program,
+    fds: Vec<OwnedFd>,
+    exe: &OwnedFd,
+) -> io::Result<(u32, Option<OwnedFd>, OwnedFd)> {
+    let Program { argv, env, cwd, terminal } = program;
+    let (argv, env, cwd) = (argv.clone(), env.clone(), cwd.into());
+    let (command, entering) = Entering { root: root.clone(), argv, env, cwd }.command(exe)?;
+    let (pid, master) = connected(command, *terminal, fds)?;
+    Ok((pid, master, entering))
+}
+
+fn connected(
+    mut command: Command,
+    terminal: Option<(u16, u16)>,
+    fds: Vec<OwnedFd>,
+) -> io::Result<(u32, Option<OwnedFd>)> {
+    let (master, fds) = match terminal {
         None => (None, fds),
         Some((rows, cols)) => {
             let (master, slave) = open_terminal(rows, cols)?;
@@ -41,10 +67,8 @@ pub(super) fn spawn(program: &Program, fds: Vec<OwnedFd>) -> io::Result<(u32, Op
     let [stdin, stdout, stderr]: [OwnedFd; 3] = fds
         .try_into()
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "three descriptors expected"))?;
-    let mut command = Command::new(name);
-    command.args(arguments).env_clear().envs(&program.env).current_dir(cwd);
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
-    sys::own_session(&mut command, program.terminal.is_some());
+    sys::own_session(&mut command, terminal.is_some());
     // Reaped with everybody else, by number; the handle is not needed.
     Ok((command.spawn()?.id(), master))
 }

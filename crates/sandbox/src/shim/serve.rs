@@ -26,8 +26,8 @@ use crate::{
     cgroup::Cgroup,
     journal::{MAX_RECORD, Writer},
     message::{
-        self, Ask, Event, ExecState, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Question, Refusal, Reply,
-        StdioKind, ToInit,
+        self, Ask, Event, ExecRoot, ExecState, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Question,
+        Refusal, Reply, StdioKind, ToInit,
     },
     spec::SandboxSpec,
     tree,
@@ -306,8 +306,8 @@ impl Shim {
         let n = question.n;
         let mut fds = Vec::new();
         let reply = match question.ask {
-            Ask::Exec { id, argv, env, cwd, stdio } => {
-                match self.exec(peer, n, id, (argv, env, cwd), stdio, packet.fds) {
+            Ask::Exec { id, argv, env, cwd, stdio, root } => {
+                match self.exec(peer, n, id, (argv, env, cwd, root), stdio, packet.fds) {
                     Ok(()) => return,
                     Err(refusal) => Err(refusal),
                 }
@@ -369,7 +369,9 @@ impl Shim {
                 Ok(Reply::Listeners { kinds, more })
             }
             Ask::Execs => Ok(Reply::Execs(self.execs.iter().map(Exec::state).collect::<Vec<ExecState>>())),
-            Ask::Dial { port } => return self.ask_init(peer, n, What::Plain, |n| ToInit::Dial { n, port }),
+            Ask::Dial { address, port } => {
+                return self.ask_init(peer, n, What::Plain, |n| ToInit::Dial { n, address, port });
+            }
             Ask::Egress { rules } => {
                 return self.ask_init(peer, n, What::Egress, |n| ToInit::Egress { n, rules });
             }
@@ -437,7 +439,7 @@ impl Shim {
         peer: u64,
         n: u64,
         id: String,
-        (argv, env, cwd): (Vec<String>, BTreeMap<String, String>, Option<String>),
+        (argv, env, cwd, root): (Vec<String>, BTreeMap<String, String>, Option<String>, Option<ExecRoot>),
         stdio: StdioKind,
         mut fds: Vec<OwnedFd>,
     ) -> Result<(), Refusal> {
@@ -493,11 +495,12 @@ impl Shim {
         if let Some((a, b, c)) = pipes {
             exec = exec.with_pipes(a, b, c).map_err(system)?;
         }
-        let mut all = self.env.clone();
+        // An image brings its own.
+        let mut all = if root.is_some() { BTreeMap::new() } else { self.env.clone() };
         all.extend(env);
         self.asked += 1;
         let number = self.asked;
-        let spawn = ToInit::Spawn { n: number, argv, env: all, cwd, terminal };
+        let spawn = ToInit::Spawn { n: number, argv, env: all, cwd, terminal, root };
         self.pending.insert(number, Pending { peer, n, what: What::Exec(Box::new(exec), terminal) });
         if let Err(e) = message::send(&self.init, &spawn, &[], fds) {
             self.settle(number, Err(Refusal::System(e.to_string())), Vec::new());

@@ -17,12 +17,13 @@ use offshoot_core::fault;
 use rustix::{
     fs::{FlockOperation, Mode},
     net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType},
+    process::{Resource, Rlimit},
 };
 
 use super::serve::Shim;
 use crate::{
     cgroup::Cgroup,
-    init,
+    enter, init,
     message::{self, FromInit, FromShim, ListenerKind, ToInit},
     spec::{SandboxSpec, Weakness},
     sys::{self, Cloned},
@@ -34,6 +35,9 @@ const OOM_SCORE: &str = "300";
 
 /// What `offshoot __shim` does, before anything else is set up. Never returns to other roles.
 pub fn shim_main() -> ExitCode {
+    if let Some(code) = enter::role(std::env::args_os().skip(1)) {
+        return code;
+    }
     let socket = match take_socket() {
         Ok(socket) => socket,
         Err(e) => {
@@ -75,6 +79,8 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 fn take_socket() -> io::Result<OwnedFd> {
     sys::close_from(3);
     let _ = rustix::process::setsid();
+    // Each layer is an open descriptor once.
+    let _ = raise_open_files();
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let mut stdin = sys::adopt(0)?;
     let socket = rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?;
@@ -82,6 +88,11 @@ fn take_socket() -> io::Result<OwnedFd> {
     rustix::io::dup2(&null, &mut stdin)?;
     std::mem::forget(stdin);
     Ok(socket)
+}
+
+fn raise_open_files() -> rustix::io::Result<()> {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
 }
 
 fn start(socket: &OwnedFd) -> Result<Shim, Failure> {

@@ -2,12 +2,14 @@
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
 };
 
 use offshoot_sandbox::{Connection, Event, Exit, ListenerKind, Mount, Stdio, journal::Kind};
 
 use crate::stage::{Stage, event, exit, request, said, shell};
+
+const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 async fn good(connection: &Connection, id: &str, script: &str) -> String {
     let (exit, out, err) = shell(connection, id, script).await;
@@ -69,11 +71,11 @@ async fn allowed_names_lead_to_the_hosts_listeners() {
 async fn servers_inside_can_be_dialled() {
     let stage = Stage::new();
     let connection = stage.up().await;
-    assert!(connection.dial(3000).await.is_err());
+    assert!(connection.dial(LOCAL, 3000).await.is_err());
     let script = "import socket\ns=socket.create_server(('127.0.0.1',3000))\nprint('up',flush=True)\nc,_=s.accept()\nc.sendall(b'served')";
     connection.exec(request("server", &["/usr/bin/python3", "-c", script], Stdio::Journal)).await.unwrap();
     event(&connection, |e| matches!(e, Event::Output { .. })).await;
-    let mut stream = TcpStream::from(connection.dial(3000).await.unwrap());
+    let mut stream = TcpStream::from(connection.dial(LOCAL, 3000).await.unwrap());
     stream.set_nonblocking(false).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();

@@ -6,4 +6,5 @@ mod inside;
 mod lifecycle;
 mod ordinary;
 mod probe;
+mod roots;
 mod stage;

@@ -50,7 +50,13 @@ impl Stage {
             tmp_bytes: 64 << 20,
             hosts: Vec::new(),
         });
-        mounts.push(Mount::Overlay { target: "/work/project".into(), lowers: vec![lower], upper, work });
+        mounts.push(Mount::Overlay {
+            target: "/work/project".into(),
+            lowers: vec![lower],
+            upper,
+            work,
+            root: false,
+        });
         let spec = SandboxSpec {
             id: "stage".into(),
             dir: dir.path().join("env"),
@@ -113,9 +119,8 @@ pub fn request(id: &str, argv: &[&str], stdio: Stdio) -> ExecRequest {
     ExecRequest {
         id: id.to_owned(),
         argv: argv.iter().map(|s| (*s).to_owned()).collect(),
-        env: BTreeMap::new(),
-        cwd: None,
         stdio,
+        ..ExecRequest::default()
     }
 }
 
