@@ -20,12 +20,12 @@ pub const PROJECT_KEYS: &[Key] = &[
         "What every agent here is told, placed where it reads it, never in the diff",
     ),
     (
-        "setup.commands",
+        "setup.NAME.commands",
         "list of commands",
         "What installs dependencies; run once per content of the key files",
     ),
     (
-        "setup.key",
+        "setup.NAME.key",
         "list of files",
         "Files whose content decides whether the setup must run again (lockfiles)",
     ),
@@ -50,6 +50,22 @@ pub const PROJECT_KEYS: &[Key] = &[
         "time, as in `30m`",
         "After how long without activity the processes are frozen",
     ),
+    ("apps.NAME.command", "command", "What starts the app, given to `sh -c` inside"),
+    ("apps.NAME.port", "number", "The port it listens at; every environment may use the same"),
+    ("apps.NAME.start", "true or false", "Whether it is started with the environment (false)"),
+    ("apps.NAME.env", "table of texts", "Its variables, besides those of the environment"),
+    ("apps.NAME.cwd", "directory", "Where it runs, relative to the repository"),
+    (
+        "apps.NAME.shared",
+        "true or false",
+        "Whether environments that do not change it use one instance together (false)",
+    ),
+    (
+        "ports.count",
+        "number",
+        "How many ports of your machine each environment has; else as many as the variables need",
+    ),
+    ("ports.variables", "table of numbers", "Variables that hold one of those ports each, counted from 0"),
 ];
 
 /// The keys that only the user's `config.toml` has.
@@ -62,6 +78,13 @@ pub const USER_KEYS: &[Key] = &[
         "list of directories",
         "Tools to show inside, read-only, besides those found on PATH",
     ),
+    (
+        "servers.NAME.url",
+        "address",
+        "A database server on which environments may have a database or schema of their own, with the login of somebody \
+         who may make them; it never enters an environment",
+    ),
+    ("preview.port", "number", "The port of this machine under which all apps are found by host name"),
     ("agents", "tables by name", "Agents of your own, or changes to the shipped ones; see docs/agents.md"),
 ];
 

@@ -284,13 +284,13 @@ pub(crate) fn configuration(survey: &Survey, agents: &[String]) -> String {
     );
     if survey.commands.is_empty() {
         text.push_str(
-            "# No lockfile was found. If something must be installed before anybody can work, say how:\n# [setup]\n\
+            "# No lockfile was found. If something must be installed before anybody can work, say how:\n# [setup.all]\n\
              # commands = [\"make deps\"]\n# key = [\"deps.lock\"]\n\n",
         );
     } else {
         text.push_str(&format!("# Found: {}.\n", survey.found.join(", ")));
         text.push_str(
-            "# Run once per content of the key files; every environment then shares the result.\n[setup]\n",
+            "# Run once per content of the key files; every environment then shares the result.\n[setup.all]\n",
         );
         text.push_str(&format!("commands = [{}]\nkey = [{}]\n\n", list(&survey.commands), list(&survey.key)));
     }
@@ -358,8 +358,8 @@ mod tests {
     fn every_lockfile_gives_a_configuration_that_reads() {
         for ecosystem in ECOSYSTEMS {
             let (_, config) = read(&[(ecosystem.lockfile, "")], &["codex"]);
-            assert_eq!(config.setup.key, [ecosystem.lockfile]);
-            assert_eq!(config.setup.commands, [ecosystem.install]);
+            assert_eq!(config.setup["all"].key, [ecosystem.lockfile]);
+            assert_eq!(config.setup["all"].commands, [ecosystem.install]);
             assert_eq!(config.egress.allow.len(), ecosystem.hosts.len());
             assert_eq!(config.agent.default.as_deref(), Some("codex"));
         }
@@ -379,8 +379,8 @@ mod tests {
             ],
             &[],
         );
-        assert_eq!(config.setup.commands, ["cargo test --locked --no-run", "cd web && npm ci"]);
-        assert_eq!(config.setup.key, ["Cargo.lock", "web/package-lock.json"]);
+        assert_eq!(config.setup["all"].commands, ["cargo test --locked --no-run", "cd web && npm ci"]);
+        assert_eq!(config.setup["all"].key, ["Cargo.lock", "web/package-lock.json"]);
         assert_eq!(config.check.command.as_deref(), Some("make test"));
         assert_eq!(survey.checks, ["make test", "cargo test --locked", "cd web && npm test"]);
         assert_eq!(survey.private, [".env"]);
@@ -398,6 +398,6 @@ mod tests {
     fn an_empty_repository_gets_a_file_too() {
         let (survey, config) = read(&[], &[]);
         assert_eq!(survey, Survey::default());
-        assert!(config.setup.commands.is_empty());
+        assert!(config.setup.is_empty());
     }
 }

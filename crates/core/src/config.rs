@@ -12,6 +12,8 @@ use crate::{
     egress::EgressRule,
     event::Limits,
     isolation::Isolation,
+    name::Label,
+    service::{RelativePath, Services, parts::is_variable},
     time::{Bytes, Span},
 };
 
@@ -21,8 +23,8 @@ use crate::{
 pub struct ProjectConfig {
     /// Who works here, and what they are told.
     pub agent: AgentConfig,
-    /// What must be installed before anybody can work.
-    pub setup: SetupConfig,
+    /// What must be installed before anybody can work, by name. Setups do not see what others install.
+    pub setup: BTreeMap<Label, SetupConfig>,
     /// What must succeed before a run counts as complete.
     pub check: CheckConfig,
     /// Which hosts may be reached.
@@ -33,6 +35,10 @@ pub struct ProjectConfig {
     pub environment: EnvironmentConfig,
     /// Where worktrees go, for `isolation = "worktree"`.
     pub worktree: WorktreeConfig,
+    /// What is built here and can be started and looked at: front ends, back ends, workers.
+    pub apps: BTreeMap<Label, AppConfig>,
+    /// Ports of this machine that each environment has for itself.
+    pub ports: PortsConfig,
 }
 
 /// `[agent]`
@@ -49,7 +55,7 @@ pub struct AgentConfig {
     pub instructions: Option<String>,
 }
 
-/// `[setup]`
+/// `[setup.NAME]`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SetupConfig {
@@ -135,6 +141,49 @@ pub struct UserEnvironmentConfig {
     pub isolation: Option<Isolation>,
 }
 
+/// `[apps.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AppConfig {
+    /// The command, given to `sh -c` inside the environment.
+    pub command: String,
+    /// The port it listens at inside; every environment may use the same.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// Whether it is started with the environment, not only when asked for.
+    #[serde(default)]
+    pub start: bool,
+    /// Its variables, besides those of the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Where it runs, relative to the workspace.
+    #[serde(default)]
+    pub cwd: Option<RelativePath>,
+    /// Whether environments that do not change it use one instance together.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+/// `[ports]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PortsConfig {
+    /// How many ports each environment has; without it, as many as the variables need.
+    pub count: Option<u16>,
+    /// Variables that hold one of the ports each, by its number in the environment's block, from 0.
+    pub variables: BTreeMap<String, u16>,
+}
+
+impl PortsConfig {
+    /// Most ports of one environment: a hundred environments then still fit between 20000 and 30000.
+    pub const MOST: u16 = 100;
+
+    /// How many ports an environment has.
+    pub fn count(&self) -> u16 {
+        self.count.unwrap_or_else(|| self.variables.values().max().map_or(0, |index| index.saturating_add(1)))
+    }
+}
+
 /// The user's own `config.toml`: the same keys as taste, and what only a user may say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -153,6 +202,10 @@ pub struct UserConfig {
     pub machine: MachineConfig,
     /// Tools to show inside, read-only, besides those found on PATH.
     pub tools: ToolsConfig,
+    /// Database servers that environments may have a database or schema of their own on, by name.
+    pub servers: BTreeMap<Label, ServerConfig>,
+    /// How apps are looked at.
+    pub preview: PreviewConfig,
     /// Agents of the user's own or changes to the shipped ones, by name; see docs/agents.md.
     pub agents: BTreeMap<String, toml::Table>,
 }
@@ -177,6 +230,30 @@ pub struct ToolsConfig {
     pub directories: Vec<String>,
 }
 
+/// `[servers.NAME]`
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServerConfig {
+    /// Where it is and who may make databases on it: `postgres://admin:secret@localhost:5432/postgres`. Never enters an
+    /// environment.
+    pub url: String,
+}
+
+impl std::fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // It holds a password.
+        f.write_str("ServerConfig(…)")
+    }
+}
+
+/// `[preview]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PreviewConfig {
+    /// The port of this machine's loopback under which all apps are found, by host name.
+    pub port: Option<u16>,
+}
+
 /// A configuration file that cannot be used. `span` are byte offsets in its text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -187,27 +264,125 @@ pub struct ConfigError {
     pub span: Option<std::ops::Range<usize>>,
 }
 
+impl ConfigError {
+    /// Where, for people: line and column from 1, in characters.
+    pub fn line_column(&self, text: &str) -> Option<(usize, usize)> {
+        let before = text.get(..self.span.as_ref()?.start)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Some((before.matches('\n').count() + 1, before.get(line_start..)?.chars().count() + 1))
+    }
+
+    /// An error at the first place of `text` where all of `words` stand one after the other: near enough to find it.
+    fn near(message: String, text: &str, words: &[&str]) -> Self {
+        let mut span = None;
+        let mut from = 0;
+        for word in words {
+            match text.get(from..).and_then(|rest| rest.find(word)) {
+                Some(at) => {
+                    span = Some(from + at..from + at + word.len());
+                    from += at + word.len();
+                }
+                None => break,
+            }
+        }
+        Self { message, span }
+    }
+}
+
 impl ProjectConfig {
     /// Reads the text of `offshoot.toml`.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(ConfigError::from)?;
         if let Some(rule) = config.egress.allow.iter().find(|rule| matches!(rule, EgressRule::Host(_))) {
-            let at = text.find(&rule.to_string());
-            return Err(ConfigError {
-                message: format!(
-                    "{rule} opens a port of your own machine; a repository cannot do that, only your config.toml or --allow"
-                ),
-                span: at.map(|at| at..at + rule.to_string().len()),
-            });
+            let rule = rule.to_string();
+            let message = format!(
+                "{rule} opens a port of your own machine; a repository cannot do that, only your config.toml or --allow"
+            );
+            return Err(ConfigError::near(message, text, &[&rule]));
         }
+        config.check_apps(text)?;
+        config.check_ports(text)?;
         Ok(config)
+    }
+
+    fn check_apps(&self, text: &str) -> Result<(), ConfigError> {
+        let mut taken: BTreeMap<u16, &Label> = BTreeMap::new();
+        for (name, app) in &self.apps {
+            let wrong = |message: String, word: &str| {
+                Err(ConfigError::near(message, text, &["apps", name.as_str(), word]))
+            };
+            if app.command.trim().is_empty() {
+                return wrong(format!("the command of {name} is empty"), "command");
+            }
+            if app.port == Some(0) {
+                return wrong(format!("0 is not a port for {name} to listen at"), "port");
+            }
+            if let Some(other) = app.port.and_then(|port| taken.insert(port, name)) {
+                return wrong(
+                    format!("{other} and {name} both listen at the same port of one environment"),
+                    "port",
+                );
+            }
+            if let Some(variable) = app.env.keys().find(|variable| !is_variable(variable)) {
+                return wrong(format!("{variable:?} is not the name of a variable"), variable);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_ports(&self, text: &str) -> Result<(), ConfigError> {
+        let count = self.ports.count();
+        if count > PortsConfig::MOST {
+            let message = format!("an environment has at most {} ports of this machine", PortsConfig::MOST);
+            return Err(ConfigError::near(message, text, &["ports", "count"]));
+        }
+        for (variable, index) in &self.ports.variables {
+            let wrong = |message| Err(ConfigError::near(message, text, &["ports", "variables", variable]));
+            if !is_variable(variable) {
+                return wrong(format!("{variable:?} is not the name of a variable"));
+            }
+            if *index >= count {
+                return wrong(format!("{variable} is port {index} of {count}; they are counted from 0"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses services that clash with what this file says. The place is one in `services.json`, whose text is given.
+    pub fn check_services(&self, services: &Services, text: &str) -> Result<(), ConfigError> {
+        for service in &services.services {
+            let name = &service.name;
+            let wrong = |message| Err(ConfigError::near(message, text, &[&format!("\"{name}\"")]));
+            if self.apps.contains_key(name) {
+                return wrong(format!("{name} is an app in offshoot.toml too; one name, one thing"));
+            }
+            for local in service.ports.iter().filter_map(|port| port.local) {
+                if let Some((app, _)) = self.apps.iter().find(|(_, app)| app.port == Some(local)) {
+                    return wrong(format!("localhost:{local} is claimed by both {name} and the app {app}"));
+                }
+            }
+            if let Some(variable) = service.injected().keys().find(|v| self.ports.variables.contains_key(*v))
+            {
+                return wrong(format!("{variable} is set by both {name} and [ports] in offshoot.toml"));
+            }
+        }
+        Ok(())
     }
 }
 
 impl UserConfig {
     /// Reads the text of the user's `config.toml`.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        toml::from_str(text).map_err(ConfigError::from)
+        let config: Self = toml::from_str(text).map_err(ConfigError::from)?;
+        for (name, server) in &config.servers {
+            let schemes = ["postgres://", "postgresql://", "mysql://", "mariadb://"];
+            if !schemes.iter().any(|scheme| server.url.starts_with(scheme)) {
+                // The text itself may hold a password.
+                let message = format!("the url of {name} begins with none of {}", schemes.join(", "));
+                return Err(ConfigError::near(message, text, &["servers", name.as_str(), "url"]));
+            }
+        }
+        Ok(config)
     }
 }
 
@@ -258,9 +433,15 @@ mod tests {
             default = "claude"
             permission = "allow"
             instructions = "Run the tests."
-            [setup]
+            [setup.web]
             commands = ["npm ci"]
             key = ["package-lock.json"]
+            [apps.web]
+            command = "npm start"
+            port = 3000
+            cwd = "web"
+            [ports]
+            variables = { PORT = 0, API_PORT = 1 }
             [check]
             command = "npm test"
             timeout = "10m"
@@ -273,6 +454,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.check.command.as_deref(), Some("npm test"));
         assert_eq!(config.egress.allow.len(), 2);
+        assert_eq!(config.setup["web"].commands, ["npm ci"]);
+        assert_eq!((config.apps["web"].port, config.ports.count()), (Some(3000), 2));
         let limits =
             limits(&config.limits, &LimitsConfig { memory: Some(Bytes(1 << 30)), ..Default::default() });
         assert_eq!(limits.memory_bytes, 1 << 30, "the user's cap holds");
@@ -285,6 +468,13 @@ mod tests {
             ("[egress]\nallow = [\"1.2.3.4\"]", "[\"1.2.3.4\"]"),
             ("[egress]\nallow = [\"host:8080\"]", "host:8080"),
             ("[check]\ntimeout = \"soon\"", "\"soon\""),
+            ("[setup]\ncommands = [\"x\"]", "[\"x\"]"),
+            ("[setup.Web]\ncommands = []", "Web"),
+            ("[apps.web]\nport = 1", "apps"),
+            ("[apps.web]\ncommand = \"x\"\ncwd = \"/etc\"", "/etc"),
+            ("[apps.a]\ncommand = \"x\"\nport = 1\n[apps.b]\ncommand = \"x\"\nport = 1", "port"),
+            ("[ports]\ncount = 1\nvariables = { PORT = 1 }", "PORT"),
+            ("[ports]\ncount = 101", "count"),
         ] {
             let error = ProjectConfig::parse(text).unwrap_err();
             let span = error.span.clone().unwrap();

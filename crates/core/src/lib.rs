@@ -13,6 +13,7 @@ pub mod record;
 
 pub mod config;
 pub mod egress;
+pub mod service;
 
 pub mod api;
 pub mod problem;

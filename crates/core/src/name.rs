@@ -1,4 +1,5 @@
-//! Names of tasks: what a person types to mean one, and what its branch is called after.
+//! Names: of tasks (what a person types to mean one, and what its branch is called after), and of the services, apps and
+//! setups of an environment.
 
 use std::{fmt, str::FromStr};
 
@@ -81,6 +82,86 @@ impl From<TaskName> for String {
 }
 
 impl fmt::Display for TaskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The longest [`Label`]: what DNS allows.
+pub const MAX_LABEL: usize = 63;
+
+/// The name of a service, an app, a setup or a shared server: lower-case letters, digits and inner hyphens, a letter
+/// first (a bare number is an address to every resolver), at most [`MAX_LABEL`] bytes. Services and apps are found by it
+/// as a host name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, example = "postgres")]
+pub struct Label(String);
+
+/// A text that is not such a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// It has other characters, or too many.
+    #[error("{0:?} is not a name; use 1 to 63 lower-case letters, digits and inner hyphens, a letter first")]
+    Form(String),
+    /// It means something else.
+    #[error("{0:?} means something else inside an environment; take another name")]
+    Reserved(String),
+}
+
+/// Names with another meaning inside: the environment itself, this machine (`host.internal`).
+const RESERVED: [&str; 5] = ["localhost", "host", "internal", "local", "offshoot"];
+
+impl Label {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A name made from a text that comes from elsewhere: other characters become hyphens. `None` if nothing is left.
+    pub fn from_foreign(text: &str) -> Option<Self> {
+        let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let text: String = text.chars().map(letter).take(MAX_LABEL).collect();
+        text.trim_matches('-').parse().ok()
+    }
+}
+
+impl FromStr for Label {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        let valid = (1..=MAX_LABEL).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && !text.ends_with('-');
+        match valid {
+            true if RESERVED.contains(&text) => Err(LabelError::Reserved(text.to_owned())),
+            true => Ok(Self(text.to_owned())),
+            false => Err(LabelError::Form(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = LabelError;
+    fn try_from(text: String) -> Result<Self, LabelError> {
+        text.parse()
+    }
+}
+
+impl From<Label> for String {
+    fn from(name: Label) -> Self {
+        name.0
+    }
+}
+
+impl std::borrow::Borrow<str> for Label {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

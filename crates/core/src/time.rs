@@ -19,7 +19,7 @@ impl Timestamp {
     }
 }
 
-/// A length of time as people write it: `90s`, `30m`, `8h`, `2d`.
+/// A length of time as people write it: `90s`, `30m`, `1m30s`, `500ms`, `2d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Span(pub Duration);
@@ -44,15 +44,26 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let error =
             || UnitError { text: text.to_owned(), what: "length of time", example: "90s, 30m, 8h or 2d" };
-        let (number, unit) = number_and_unit(text.trim()).ok_or_else(error)?;
-        let seconds = match unit.trim() {
-            "s" => 1,
-            "m" | "min" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            _ => return Err(error()),
-        };
-        number.checked_mul(seconds).map(|s| Self(Duration::from_secs(s))).ok_or_else(error)
+        let mut rest = text.trim();
+        let mut millis = 0u64;
+        while let Some((number, after)) = number_and_unit(rest) {
+            let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+            let (unit, next) = after.split_at(end);
+            let each = match unit.trim() {
+                "ms" => 1,
+                "s" => 1000,
+                "m" | "min" => 60_000,
+                "h" => 3_600_000,
+                "d" => 86_400_000,
+                _ => return Err(error()),
+            };
+            millis = number.checked_mul(each).and_then(|n| n.checked_add(millis)).ok_or_else(error)?;
+            if next.is_empty() {
+                return Ok(Self(Duration::from_millis(millis)));
+            }
+            rest = next;
+        }
+        Err(error())
     }
 }
 
@@ -73,6 +84,7 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
         match seconds {
+            _ if self.0.subsec_millis() > 0 => write!(f, "{}ms", self.0.as_millis()),
             s if s % 86_400 == 0 && s > 0 => write!(f, "{}d", s / 86_400),
             s if s % 3600 == 0 && s > 0 => write!(f, "{}h", s / 3600),
             s if s % 60 == 0 && s > 0 => write!(f, "{}m", s / 60),
@@ -131,10 +143,26 @@ mod tests {
             assert_eq!(span.0.as_secs(), seconds);
             assert_eq!(span.to_string(), text);
         }
+        for (text, millis) in [("1m30s", 90_000), ("500ms", 500), ("1s500ms", 1500)] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.0.as_millis(), millis);
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        }
         for (text, bytes) in [("512m", 512 << 20), ("4g", 4 << 30), ("4GiB", 4 << 30), ("1k", 1024)] {
             assert_eq!(text.parse::<Bytes>().unwrap().0, bytes);
         }
-        for bad in ["", "5", "m", "-1s", "5 parsecs", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "-1s",
+            "5 parsecs",
+            "1m30",
+            "1m 30s x",
+            "m5s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
         assert!("18446744073709551615t".parse::<Bytes>().is_err());

@@ -308,8 +308,10 @@ fn notices(repository: &Repository, params: &TaskParams, config: &ProjectConfig)
     {
         notices.push(format!("{rule}: the agent can reach that port of your machine"));
     }
-    if config.setup.commands.is_empty() && !config.setup.key.is_empty() {
-        notices.push("[setup] names key files but no commands".to_owned());
+    for (name, setup) in &config.setup {
+        if setup.commands.is_empty() && !setup.key.is_empty() {
+            notices.push(format!("[setup.{name}] names key files but no commands"));
+        }
     }
     notices
 }

@@ -194,8 +194,8 @@ impl Engine {
             author: Author::new(move || project::author(&root)),
         };
         let setup = Setup {
-            commands: config.setup.commands.clone(),
-            key: config.setup.key.clone(),
+            commands: config.setup.values().flat_map(|setup| setup.commands.clone()).collect(),
+            key: config.setup.values().flat_map(|setup| setup.key.clone()).collect(),
             egress: run.egress.clone(),
         };
         let env = config.environment.env.clone();
@@ -475,7 +475,7 @@ fn layer_problem(error: LayerError) -> Problem {
             "setup_failed",
             format!("the {what} could not be made: {}", chain(&error)),
         )
-        .hint("run the command yourself to see more, or change [setup] in offshoot.toml")
+        .hint("run the command yourself to see more, or change the setup in offshoot.toml")
         .detail(log.clone()),
         LayerError::Start(start) => start_problem(start),
         LayerError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => disk_full(),

@@ -48,12 +48,14 @@ fn the_page_has_every_key() {
         disk = "1g"
         "#;
     let project = format!(
-        "{shared}\n[setup]\ncommands = [\"x\"]\nkey = [\"x\"]\n[check]\ncommand = \"x\"\ntimeout = \"1m\"\n\
-         [environment]\nenv = {{ A = \"1\" }}\nsuspend-after = \"1m\"\n"
+        "{shared}\n[setup.x]\ncommands = [\"x\"]\nkey = [\"x\"]\n[check]\ncommand = \"x\"\ntimeout = \"1m\"\n\
+         [environment]\nenv = {{ A = \"1\" }}\nsuspend-after = \"1m\"\n\
+         [apps.x]\ncommand = \"x\"\nport = 1\ncwd = \"x\"\n[ports]\ncount = 1\n"
     );
     let user = format!(
         "{shared}\n[machine]\nmax-runs = 1\nmemory = \"1g\"\nsuspend-after = \"1m\"\n[tools]\n\
-         directories = [\"/x\"]\n[agents.x]\n"
+         directories = [\"/x\"]\n[agents.x]\n\
+         [servers.x]\nurl = \"mysql://x\"\n[preview]\nport = 1\n"
     );
     // Serialising writes every field, so a key that is missing here is missing in the text above too.
     let written = toml::Value::try_from(ProjectConfig::parse(&project).unwrap()).unwrap();
@@ -72,7 +74,10 @@ fn keys(value: &toml::Value) -> BTreeSet<String> {
             keys.insert(section.clone());
             continue;
         }
-        keys.extend(table.as_table().unwrap().keys().map(|key| format!("{section}.{key}")));
+        // Of those there are several, each with a name.
+        let named = ["setup", "apps", "servers"].contains(&section.as_str());
+        let (prefix, table) = if named { ("NAME.", &table["x"]) } else { ("", table) };
+        keys.extend(table.as_table().unwrap().keys().map(|key| format!("{section}.{prefix}{key}")));
     }
     keys
 }

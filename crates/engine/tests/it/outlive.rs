@@ -102,7 +102,7 @@ fn a_command_is_heard_from_its_beginning_after_a_restart() {
 #[test]
 fn a_build_that_was_cut_off_is_ended_and_done_again() {
     let stage = Stage::new();
-    stage.write("offshoot.toml", "[setup]\ncommands = [\"sleep 1000\"]\n");
+    stage.write("offshoot.toml", "[setup.all]\ncommands = [\"sleep 1000\"]\n");
     stage.start(None);
     stage.dispatch("work", audit::WORK);
     stage.wait("setup", |entry| {
