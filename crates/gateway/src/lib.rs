@@ -1,4 +1,4 @@
-//! What crosses the boundary: the egress proxy of each run.
+//! What crosses the boundary: outwards the egress proxy of each run, inwards previews and forwarded ports.
 //!
 //! | file | what |
 //! |---|---|
@@ -14,14 +14,36 @@
 //! | `egress/hello` | the name in a TLS ClientHello |
 //! | `egress/socket` | sockets that count |
 //! | `egress/report` | what the daemon hears about it |
+//! | `preview` | the reverse proxy to apps inside, by host name |
+//! | `preview/name` | which app of which task a request is for |
+//! | `preview/framing` | whether requests have one meaning, by their bytes |
+//! | `preview/wire` | a connection whose bytes are looked at so |
+//! | `preview/origin` | whose page may ask for something |
+//! | `preview/head` | what of a message's head is passed on |
+//! | `preview/request` | one connection from a browser |
+//! | `preview/upstream` | its connections to apps |
+//! | `preview/page` | the proxy's own pages |
+//! | `preview/refusal` | why a request gets no answer from an app |
+//! | `forward` | a port of this machine that leads inside |
+//! | `pass` | bytes between two connections |
+//! | `accept` | accepting, bounded |
 
+mod accept;
 mod egress;
+mod forward;
+mod pass;
+mod preview;
 
+pub use accept::ServeError as ListenError;
 pub use egress::{
     Egress, EgressPolicy, Limits, Listener, ListenerKind, Options, ServeError,
     dial::{Resolve, Resolver, SystemResolver},
     report::{EgressEvent, Sink},
     upstream::{UpstreamProxy, UpstreamProxyError},
+};
+pub use forward::{Dial, Forward, ForwardLimits};
+pub use preview::{
+    Destinations, Later, Limits as PreviewLimits, Listed, Preview, PreviewName, Reason, Unavailable,
 };
 
 #[doc(hidden)]

@@ -38,6 +38,11 @@ impl Activity {
         self.last.store(now, Ordering::Relaxed);
     }
 
+    /// When a byte last moved, in milliseconds since the connection began.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
     /// Ends when nothing has moved for so long.
     pub(crate) async fn idle_for(&self, limit: Duration) {
         loop {

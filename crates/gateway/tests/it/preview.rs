@@ -1,0 +1,5 @@
+//! Previews as browsers and programs see them, over real sockets and with real servers.
+
+mod lab;
+mod ports;
+mod requests;
