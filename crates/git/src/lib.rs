@@ -8,6 +8,7 @@
 //! | [`store`], [`import`], [`view`] | a project's own object store: what goes in, what comes out of a run, how it is shown |
 //! | [`publish`] | a task's branch in the user's repository |
 //! | [`merge`], [`land`], `checkout` | conflict forecast, landing, and a checked-out target brought along |
+//! | [`worktree`] | real worktrees of the user's repository, for environments without a boundary |
 //! | [`inside`] | the scripts that run git within a sandbox, and the reading of their reports |
 //!
 //! Everything is synchronous and may block for seconds. Needs git 2.38 or newer.
@@ -26,5 +27,6 @@ pub mod repository;
 pub mod store;
 mod tree;
 pub mod view;
+pub mod worktree;
 
 pub use command::{GitError, check_version};

@@ -4,13 +4,16 @@
 //! ref moves by compare-and-swap. Whatever refuses leaves the commits in the store and the repository as it was;
 //! somebody else's commits on the branch are never overwritten.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     branch::{self, BadBranchName},
     command::{Git, GitError},
     oid::Oid,
-    repository::{Person, Repository},
+    repository::{Person, Repository, Worktree},
     store::Store,
 };
 
@@ -75,6 +78,7 @@ pub fn publish(
     expected_old: Option<&Oid>,
 ) -> Result<Published, PublishError> {
     branch::check(branch)?;
+    let _one_at_a_time = repo.exclusive()?;
     let found = repo.branch_commit(branch)?;
     if found.as_ref() == Some(new) {
         return Ok(Published { old: found, moved: false });
@@ -83,7 +87,7 @@ pub fn publish(
         return Err(PublishError::Moved { branch: branch.to_owned(), found });
     }
     refuse_clash(repo, branch, found.is_some())?;
-    refuse_checked_out(repo, branch)?;
+    refuse_checked_out(repo, branch, None)?;
     deliver(store, repo, new)?;
     offshoot_core::fault::point("publish.objects");
     if !swap(repo, branch, Some(new), found.as_ref(), "offshoot: publish")? {
@@ -94,13 +98,24 @@ pub fn publish(
 
 /// Deletes a task's branch, if it is still where Offshoot left it and nobody has it checked out.
 pub fn delete_branch(repo: &Repository, branch: &str, expected: &Oid) -> Result<(), PublishError> {
+    delete_branch_in(repo, branch, expected, None)
+}
+
+/// The same for a branch that may be checked out in one place: the task's own worktree, which goes next.
+pub fn delete_branch_in(
+    repo: &Repository,
+    branch: &str,
+    expected: &Oid,
+    own: Option<&Path>,
+) -> Result<(), PublishError> {
     branch::check(branch)?;
+    let _one_at_a_time = repo.exclusive()?;
     match repo.branch_commit(branch)? {
         None => return Ok(()),
         Some(found) if found != *expected => {
             return Err(PublishError::Moved { branch: branch.to_owned(), found: Some(found) });
         }
-        Some(_) => refuse_checked_out(repo, branch)?,
+        Some(_) => refuse_checked_out(repo, branch, own)?,
     }
     if !swap(repo, branch, None, Some(expected), "offshoot: delete")? {
         return Err(PublishError::Moved { branch: branch.to_owned(), found: repo.branch_commit(branch)? });
@@ -118,9 +133,10 @@ fn refuse_clash(repo: &Repository, branch: &str, exists: bool) -> Result<(), Pub
     }
 }
 
-fn refuse_checked_out(repo: &Repository, branch: &str) -> Result<(), PublishError> {
+fn refuse_checked_out(repo: &Repository, branch: &str, own: Option<&Path>) -> Result<(), PublishError> {
     // A worktree whose directory is gone still counts: it may be on a disk that is not mounted now.
-    match repo.worktrees()?.into_iter().find(|tree| tree.branch.as_deref() == Some(branch)) {
+    let elsewhere = |tree: &Worktree| tree.branch.as_deref() == Some(branch) && Some(&*tree.path) != own;
+    match repo.worktrees()?.into_iter().find(elsewhere) {
         Some(tree) => Err(PublishError::CheckedOut { branch: branch.to_owned(), worktree: tree.path }),
         None => Ok(()),
     }

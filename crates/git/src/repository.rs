@@ -184,6 +184,24 @@ impl Repository {
         Ok(Self { root, git_dir, common_dir, bare, format })
     }
 
+    /// A work tree whose git directory is known: nothing is searched for, and nothing in the work tree is believed.
+    pub(crate) fn at(root: &Path, git_dir: &Path) -> Result<Self, GitError> {
+        let out = Git::at(git_dir)
+            .args(["rev-parse", "--show-object-format", "--path-format=absolute", "--git-common-dir"])
+            .ok()?
+            .stdout;
+        let mut answers = out.splitn(2, |b| *b == b'\n');
+        let format = match answers.next() {
+            Some(b"sha1") => ObjectFormat::Sha1,
+            Some(b"sha256") => ObjectFormat::Sha256,
+            _ => return Err(GitError::unexpected("rev-parse", &out)),
+        };
+        let common = answers.next().unwrap_or_default();
+        let common_dir =
+            PathBuf::from(OsString::from_vec(common.strip_suffix(b"\n").unwrap_or(common).to_vec()));
+        Ok(Self { root: root.to_owned(), git_dir: git_dir.to_owned(), common_dir, bare: false, format })
+    }
+
     /// The top of the work tree, or the git directory of a bare repository. Absolute.
     pub fn root(&self) -> &Path {
         &self.root
@@ -418,7 +436,7 @@ pub(crate) fn read_shallow(file: &Path) -> Vec<Oid> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-fn split_records(out: &[u8]) -> Vec<Vec<&[u8]>> {
+pub(crate) fn split_records(out: &[u8]) -> Vec<Vec<&[u8]>> {
     let mut records = vec![Vec::new()];
     for line in out.split(|b| *b == 0) {
         if line.is_empty() {
@@ -431,7 +449,7 @@ fn split_records(out: &[u8]) -> Vec<Vec<&[u8]>> {
 }
 
 /// A rebase detaches HEAD; the branch it will move at its end is written down in the git directory.
-fn branch_being_rebased(work_tree: &Path) -> Option<String> {
+pub(crate) fn branch_being_rebased(work_tree: &Path) -> Option<String> {
     let dot_git = work_tree.join(".git");
     let git_dir = match std::fs::read_to_string(&dot_git) {
         Ok(text) => work_tree.join(text.strip_prefix("gitdir: ")?.trim_end()),

@@ -4,6 +4,7 @@ branch=refs/heads/$1 base=$2 ended=$6
 if [ "$ended" = 1 ]; then
   # Nobody is there any more who could hold a lock.
   rm -f "$GIT_DIR/index.lock" "$GIT_DIR/HEAD.lock" "$GIT_DIR/packed-refs.lock" "$GIT_DIR/config.lock"
+  if [ -n "$own" ]; then rm -f "$(git rev-parse --path-format=absolute --git-common-dir)/$branch.lock"; fi
   if [ -d "$GIT_DIR/refs" ]; then find "$GIT_DIR/refs" -name '*.lock' -type f -exec rm -f {} +; fi
 fi
 unmerged=$(git ls-files -u -z 2>/dev/null | tr -cd '\000' | wc -c | tr -d ' ')
@@ -20,7 +21,10 @@ snapshot
 new=$head leftovers=0
 if [ -z "$head" ] || [ -n "$merging" ] || [ "$tree" != "$(git rev-parse "$head^{tree}")" ]; then
   new=$(printf '%s\n' "$5" | git commit-tree "$tree" ${head:+-p "$head"} ${merging:+-p "$merging"})
-  git update-ref -m 'offshoot: leftovers' HEAD "$new" "${head:-}"
+  # In the user's own repository another branch is somebody else's.
+  if [ -z "$own" ] || [ "$(git symbolic-ref -q HEAD || :)" = "$branch" ]; then
+    git update-ref -m 'offshoot: leftovers' HEAD "$new" "${head:-}"
+  fi
   leftovers=1
 fi
 if [ "$ended" = 1 ]; then
@@ -41,7 +45,7 @@ if [ "$tip" != "$new" ]; then
     tip=$new
   else
     elsewhere=$new
-    git update-ref refs/offshoot/elsewhere "$new"
+    git update-ref "$REFS/elsewhere" "$new"
   fi
 fi
 printf 'offshoot 1\nhead %s\nleftovers %s\nunmerged %s\nsubmodules %s\nunreadable %s\n' \

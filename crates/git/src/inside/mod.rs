@@ -82,6 +82,15 @@ pub fn delta_checkout(base: &Base) -> Vec<String> {
     script([PROLOGUE, SKELETON, include_str!("delta_checkout.sh")], [commit, branch, shallow])
 }
 
+/// Variable that names the git directory of a worktree of the user's. Where the host sets it, every script here works on
+/// that, with the user's own configuration, and leaves what is not the task's alone.
+pub const GIT_DIR_VARIABLE: &str = "OFFSHOOT_GIT_DIR";
+
+/// In a worktree of the user's without files: those of its commit, by the user's own filters. No hook runs.
+pub fn worktree_checkout() -> Vec<String> {
+    script([PROLOGUE, include_str!("worktree_checkout.sh")], [])
+}
+
 /// The files, relative to the workspace, that put a run on its branch. Written into its own layer before it starts, so
 /// that starting needs no git.
 pub fn run_files(branch: &str, base: &Oid) -> Result<Vec<(String, Vec<u8>)>, branch::BadBranchName> {

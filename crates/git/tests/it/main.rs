@@ -15,3 +15,5 @@ mod odd;
 mod way;
 #[cfg(test)]
 mod work;
+#[cfg(test)]
+mod worktrees;
