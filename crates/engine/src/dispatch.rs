@@ -100,6 +100,7 @@ impl Engine {
         let config = project::config(repository.root())?;
         let user = self.user_config()?;
         let agent = if params.by_hand { None } else { Some(self.choose_agent(params, &config)?) };
+        boundary()?;
         let (base, target) = base(&repository, params.from.as_deref())?;
         let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
         project.objects.export(&repository, &base).map_err(|e| match e {
@@ -227,6 +228,15 @@ impl Engine {
         }
         Ok(name)
     }
+}
+
+/// A machine that cannot make environments is told so before a task is recorded that could only fail.
+fn boundary() -> Result<(), Problem> {
+    offshoot_sandbox::doctor::obstacle().map_err(|check| {
+        let message = format!("no environment can be made on this machine: {}: {}", check.name, check.found);
+        Problem::new(ProblemKind::Unavailable, "isolation_unavailable", message)
+            .hint(format!("{}; `offshoot doctor` looks at everything", check.remedy.unwrap_or_default()))
+    })
 }
 
 fn check_prompt(prompt: &str) -> Result<(), Problem> {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use offshoot_agents::Protocol;
 use offshoot_core::{
     api::{ExecParams, ExecView, StreamNotice, TerminalSize},
-    lifecycle::EnvironmentState,
+    lifecycle::{EnvironmentState, TaskState},
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
 };
@@ -27,6 +28,11 @@ const READ: usize = 64 * 1024;
 const PIECES: usize = 32;
 /// How often a stream that hears nothing looks by itself, in case a message was lost.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long somebody who joins waits for an agent that is being started: its layers may have to be built.
+const START_WAIT: Duration = Duration::from_secs(60);
+/// How often it is looked meanwhile.
+const START_LOOK: Duration = Duration::from_millis(50);
 
 impl Engine {
     /// Starts a command in the task's environment, which is woken or brought up again if need be.
@@ -68,31 +74,8 @@ impl Engine {
         let Some(run) = record.run().cloned() else {
             return Err(Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"));
         };
-        let active = !run.state.is_over();
-        if let Some(exec) = run.exec.clone().filter(|_| active) {
-            let recorded = self.ready(record.id).await?.lease.dir().join(format!("{exec}.json"));
-            let terminal = std::fs::read(recorded)
-                .ok()
-                .and_then(|bytes| serde_json::from_slice::<crate::launch::Recorded>(&bytes).ok())
-                .is_some_and(|r| r.setup.wire == offshoot_agents::conversation::Wire::Terminal);
-            if terminal {
-                return Ok(ExecView { exec });
-            }
-        }
-        if active {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                "no_terminal_now",
-                format!(
-                    "{} is {}, and its agent is spoken to by protocol, not by a terminal",
-                    record.name,
-                    record.state.word()
-                ),
-            )
-            .hint(format!(
-                "`offshoot logs -f {0}` shows what it does; once it is done, attach continues its session",
-                record.name
-            )));
+        if !run.state.is_over() {
+            return self.attach_running(&record).await;
         }
         let mut env = self.handed_in(&record, &run)?;
         let launch = self.terminal_launch(&record, &run)?;
@@ -116,6 +99,42 @@ impl Engine {
             )
         })?;
         Ok(ExecView { exec })
+    }
+
+    /// The terminal of an agent that works in one; of one that is only just starting, as soon as it is there.
+    async fn attach_running(&self, record: &TaskRecord) -> Result<ExecView, Problem> {
+        let refused = |why: &str| {
+            let what = format!("{} is {}, and {why}", record.name, record.state.word());
+            Problem::new(ProblemKind::Conflict, "no_terminal_now", what).hint(format!(
+                "`offshoot logs -f {0}` shows what it does; once it is done, attach continues its session",
+                record.name
+            ))
+        };
+        if self.definition(record)?.protocol != Protocol::Terminal {
+            return Err(refused("its agent is spoken to by protocol, not by a terminal"));
+        }
+        let not_started = || refused("its agent has not started");
+        if record.state == TaskState::Queued {
+            return Err(not_started());
+        }
+        let live = self.ready(record.id).await?;
+        let mut newest = self.inner.ledger.watch();
+        let started = async {
+            loop {
+                newest.borrow_and_update();
+                let now = self.inner.ledger.task(record.id)?;
+                let exec = now.run().and_then(|run| run.exec.clone());
+                if let Some(exec) = exec.filter(|exec| live.lease.journal(exec).exists()) {
+                    return Ok(ExecView { exec });
+                }
+                if now.run().is_none_or(|run| run.state.is_over()) {
+                    return Err(not_started());
+                }
+                // Between the record of the start and the start there is no event.
+                let _ = tokio::time::timeout(START_LOOK, newest.changed()).await;
+            }
+        };
+        tokio::time::timeout(START_WAIT, started).await.unwrap_or_else(|_| Err(not_started()))
     }
 
     /// The bytes of a command: all from the beginning, then those to come, and a way to send some.
@@ -224,7 +243,7 @@ async fn hand_in(engine: Engine, live: Live, exec: String, mut input: mpsc::Rece
 fn refuse_gone(record: &TaskRecord) -> Result<(), Problem> {
     let gone = record.environment.as_ref().is_some_and(|e| e.state == EnvironmentState::Removed)
         && record.state.is_settled()
-        && record.state != offshoot_core::lifecycle::TaskState::Complete;
+        && record.state != TaskState::Complete;
     if gone {
         return Err(Problem::new(
             ProblemKind::Conflict,

@@ -138,7 +138,10 @@ impl Engine {
         })
     }
 
-    fn definition(&self, record: &TaskRecord) -> Result<&offshoot_agents::AgentDefinition, Problem> {
+    pub(crate) fn definition(
+        &self,
+        record: &TaskRecord,
+    ) -> Result<&offshoot_agents::AgentDefinition, Problem> {
         let name = record.agent.as_deref().unwrap_or_default();
         self.inner.catalog.get(name).ok_or_else(|| {
             Problem::new(

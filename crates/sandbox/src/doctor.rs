@@ -5,11 +5,12 @@ use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{cgroup, sys};
+use crate::{cgroup, spec::Identity, sys};
 
 /// How one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +64,30 @@ const COUNTS_PROCESSES: (u32, u32) = (5, 14);
 
 /// Looks at this machine; `state` is the directory that layers and environments are to live in (made if missing).
 pub fn examine(state: &Path) -> Report {
-    let checks =
-        vec![kernel(), namespaces(), overlay(state), seccomp(), terminals(), limits(), git(), copies(state)];
+    let namespaces = namespaces();
+    let overlay = match namespaces.state {
+        State::Missing => check("overlay", State::Missing, "not tried: it needs namespaces", None),
+        _ => overlay(state),
+    };
+    let checks = vec![kernel(), namespaces, overlay, seccomp(), terminals(), limits(), git(), copies(state)];
     let tier = if checks.iter().any(|c| c.state == State::Missing) { Tier::None } else { Tier::Sandbox };
     Report { tier, checks }
+}
+
+/// What keeps environments from being made here at all, with its remedy: asked for each one, so that nothing is begun
+/// that cannot be. Tried until it works once: about two milliseconds, then nothing.
+pub fn obstacle() -> Result<(), Box<Check>> {
+    static WORKS: OnceLock<()> = OnceLock::new();
+    if WORKS.get().is_some() {
+        return Ok(());
+    }
+    match namespaces() {
+        check if check.state == State::Missing => Err(Box::new(check)),
+        _ => {
+            let _ = WORKS.set(());
+            Ok(())
+        }
+    }
 }
 
 fn check(name: &str, state: State, found: impl Into<String>, remedy: Option<&str>) -> Check {
@@ -97,6 +118,14 @@ fn kernel() -> Check {
 fn namespaces() -> Check {
     let name = "namespaces";
     let error = match sys::try_namespaces() {
+        Ok(()) if !identity_exists() => {
+            return check(
+                name,
+                State::Missing,
+                "this is a user namespace that has no user but root, and environments need another one",
+                Some("run Offshoot as an ordinary user, or map a range of users into the namespace"),
+            );
+        }
         Ok(()) => {
             return check(
                 name,
@@ -107,7 +136,11 @@ fn namespaces() -> Check {
         }
         Err(e) => e,
     };
-    let found = format!("cannot be made: {error}");
+    let found = match error.raw_os_error() {
+        // What the kernel says for the limit on their number.
+        Some(libc::ENOSPC) => "cannot be made: the limit on their number is reached".to_owned(),
+        _ => format!("cannot be made: {error}"),
+    };
     let remedy = if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
         "AppArmor forbids them to unconfined programs (Ubuntu 23.10 and later): install the AppArmor profile of \
          docs/isolation.md, or as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
@@ -124,6 +157,20 @@ fn namespaces() -> Check {
         "the kernel needs CONFIG_USER_NS"
     };
     check(name, State::Missing, found, Some(remedy))
+}
+
+/// Whether the user and the group that environments run as exist in the user namespace that this process is in.
+fn identity_exists() -> bool {
+    let identity = Identity::for_this_process();
+    let mapped = |file: &str, id: u32| {
+        let Ok(map) = fs::read_to_string(file) else { return true };
+        map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
+            let (first, _, count) = (numbers.next(), numbers.next(), numbers.next());
+            first.zip(count).is_some_and(|(first, count)| (first..first + count).contains(&u64::from(id)))
+        })
+    };
+    mapped("/proc/self/uid_map", identity.uid) && mapped("/proc/self/gid_map", identity.gid)
 }
 
 fn overlay(state: &Path) -> Check {

@@ -9,6 +9,7 @@ mod inside;
 mod mistakes;
 mod offline;
 mod reference;
+mod refused;
 mod stage;
 mod tasks;
 mod terminal;

@@ -20,6 +20,8 @@ use serde_json::Value;
 pub struct Stage {
     dir: tempfile::TempDir,
     pub repo: TestRepo,
+    /// `offshoot`; the scripted agent is beside it.
+    program: PathBuf,
 }
 
 /// Exit code, standard output, standard error.
@@ -52,7 +54,18 @@ impl Stage {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let repo = TestRepo::small(&dir.path().join("repo")).unwrap();
-        Self { dir, repo }
+        scripted_agent();
+        Self { dir, repo, program: PathBuf::from(env!("CARGO_BIN_EXE_offshoot")) }
+    }
+
+    /// Copies the programs into the stage: the build directory may be one that others cannot enter.
+    pub fn copy_programs(&mut self) {
+        let bin = self.dir.path().join("bin");
+        fs::create_dir(&bin).unwrap();
+        for from in [Path::new(env!("CARGO_BIN_EXE_offshoot")), scripted_agent()] {
+            fs::copy(from, bin.join(from.file_name().unwrap())).unwrap();
+        }
+        self.program = bin.join("offshoot");
     }
 
     pub fn path(&self) -> &Path {
@@ -64,14 +77,14 @@ impl Stage {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
-        let agent = scripted_agent();
+        let mut command = Command::new(&self.program);
+        let bin = self.program.parent().unwrap().display();
         command
             .args(arguments)
             .current_dir(self.repo.path())
             .env_clear()
             .env("HOME", self.dir.path())
-            .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", agent.parent().unwrap().display()))
+            .env("PATH", format!("{bin}:/usr/local/bin:/usr/bin:/bin"))
             .env("OFFSHOOT_STATE_DIR", self.state_dir())
             .env("OFFSHOOT_CONFIG", self.dir.path().join("config.toml"))
             .stdin(Stdio::null());
@@ -144,7 +157,7 @@ impl Drop for Stage {
     }
 }
 
-fn ran(output: Output) -> Ran {
+pub fn ran(output: Output) -> Ran {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran(output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

@@ -93,3 +93,29 @@ fn a_run_is_stopped() {
     assert!(logs.contains("stopped: "), "{logs}");
     assert_eq!(stage.offshoot(&["--json", "ps"]).json()["tasks"][0]["task"]["state"], "stopped");
 }
+
+/// What the agent itself wrote, byte by byte, up to its end; nothing of what was said to it, nothing made readable.
+#[test]
+fn raw_logs_are_the_agents_own_bytes() {
+    let stage = Stage::new();
+    let prompt = "@shell echo looking\n@say raw \u{1b}[31mred\n";
+    let run = ["run", "-", "--agent", "scripted", "--name", "one", "--follow"];
+    stage.with_input(&run, prompt.as_bytes()).ok();
+    let raw = stage.offshoot(&["logs", "--raw", "one"]).ok();
+    let messages: Vec<Value> = raw.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(messages.iter().any(|m| m["method"] == "session/update"), "{raw}");
+    assert!(
+        !messages.iter().any(|m| m["method"] == "initialize" || m["method"] == "session/prompt"),
+        "{raw}"
+    );
+    let text: String =
+        messages.iter().filter_map(|m| m.pointer("/params/update/content/text")?.as_str()).collect();
+    assert!(text.contains("raw \u{1b}[31mred"), "{text:?}");
+    assert_eq!(stage.offshoot(&["logs", "--raw", "one"]).ok(), raw, "the same again");
+    let ran = stage.offshoot(&["logs", "--raw", "--json", "one"]);
+    assert_eq!(ran.0, 2, "bytes have no JSON form");
+    stage.offshoot(&["env", "up", "--name", "e"]).ok();
+    let ran = stage.offshoot(&["logs", "--raw", "e"]);
+    assert_eq!(ran.0, 3);
+    assert!(ran.2.contains("no agent of e has started yet") && ran.2.contains("hint: "), "{}", ran.2);
+}

@@ -8,11 +8,15 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
 use crate::stage::Stage;
+
+/// Longest wait for the next output, on a busy machine.
+const PATIENCE_S: i64 = 60;
 
 struct Terminal {
     person: File,
@@ -50,6 +54,9 @@ impl Terminal {
     fn wait_for(&mut self, text: &str) {
         let mut buffer = [0; 4096];
         while !self.seen.contains(text) {
+            let patience = Timespec { tv_sec: PATIENCE_S, tv_nsec: 0 };
+            let ready = poll(&mut [PollFd::new(&self.person, PollFlags::IN)], Some(&patience)).unwrap();
+            assert_eq!(ready, 1, "{text:?} never came: {:?}", self.seen);
             let n = self.person.read(&mut buffer).unwrap();
             self.seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
         }
@@ -116,4 +123,81 @@ fn a_watched_list_follows_and_q_ends_it() {
     terminal.wait_for("idle");
     terminal.type_in(b"q");
     assert!(list.wait().unwrap().success());
+}
+
+/// An agent that works in a terminal: it says what it hears, moves a spinner while it works, and ends when it is told.
+const TYPIST: &str = r#"
+[agents.typist]
+title = "Typist"
+protocol = "terminal"
+idle_after_s = 1
+command = ["sh", "-c", """
+stty -echo; printf 'ready> '
+while read -r line; do
+  echo "heard:$line"
+  case $line in
+    work*) (while :; do printf '.'; sleep 0.1; done) & spinner=$! ;;
+    finish) echo done >made.txt; kill $spinner; echo bye; exit 0 ;;
+  esac
+done
+"""]
+"#;
+
+#[test]
+fn attach_joins_the_agents_terminal_again_and_again() {
+    let stage = Stage::new();
+    std::fs::write(stage.path().join("config.toml"), TYPIST).unwrap();
+    stage.offshoot(&["run", "work on it", "--agent", "typist", "--name", "t"]).ok();
+    let state = |stage: &Stage| {
+        let list = stage.offshoot(&["--json", "ps", "--all"]).json();
+        list["tasks"][0]["task"]["state"].as_str().unwrap().to_owned()
+    };
+
+    let mut terminal = Terminal::new();
+    let before = tcgetattr(&terminal.program).unwrap();
+    let mut attached = terminal.spawn(&stage, &["attach", "t"]);
+    terminal.wait_for("heard:work on it");
+    terminal.type_in(b"knock\r");
+    terminal.wait_for("heard:knock");
+    terminal.type_in(&[0x1c, 0x1c]);
+    terminal.wait_for("detached; what runs there goes on");
+    assert!(attached.wait().unwrap().success());
+    assert_eq!(tcgetattr(&terminal.program).unwrap().local_modes, before.local_modes);
+    assert_eq!(state(&stage), "running", "it goes on without anybody");
+
+    // Two people at once, after the daemon was killed: both see what was said, and what either types.
+    stage.kill_daemon();
+    let (mut one, mut other) = (Terminal::new(), Terminal::new());
+    let mut first = one.spawn(&stage, &["attach", "t"]);
+    let mut second = other.spawn(&stage, &["attach", "t"]);
+    one.wait_for("heard:knock");
+    other.wait_for("heard:knock");
+    other.type_in(b"again\r");
+    one.wait_for("heard:again");
+    one.type_in(b"finish\r");
+    other.wait_for("bye");
+    assert_eq!(first.wait().unwrap().code(), Some(0), "attach ends as the agent did");
+    assert_eq!(second.wait().unwrap().code(), Some(0));
+    stage.offshoot(&["logs", "-f", "t"]).ok();
+    assert_eq!(state(&stage), "complete");
+    assert_eq!(stage.repo.git(&["show", "offshoot/t:made.txt"]).unwrap(), "done");
+    let raw = stage.offshoot(&["logs", "--raw", "t"]).ok();
+    assert!(raw.contains("ready> ") && raw.contains("heard:again\r\n") && raw.contains("bye\r\n"), "{raw:?}");
+}
+
+#[test]
+fn attach_says_why_it_cannot() {
+    let stage = Stage::new();
+    stage.offshoot(&["run", "go\n@hang", "--agent", "scripted", "--name", "busy"]).ok();
+    let mut terminal = Terminal::new();
+    let mut attached = terminal.spawn(&stage, &["attach", "busy"]);
+    terminal.wait_for("hint:");
+    assert!(
+        terminal.seen.contains("its agent is spoken to by protocol, not by a terminal"),
+        "{}",
+        terminal.seen
+    );
+    assert_eq!(attached.wait().unwrap().code(), Some(4));
+    let _ = stage.offshoot(&["--json", "attach", "busy"]).problem(2, "no_terminal");
+    stage.offshoot(&["stop", "busy"]).ok();
 }
