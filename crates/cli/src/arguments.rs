@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     agents, attach, completions, daemon, diff, discard, doctor, env, exec, follow_up, init, land, logs,
-    prune, ps, run, shell, show, stop,
+    prune, ps, run, schema, shell, show, stop,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -42,5 +42,6 @@ pub(crate) enum Command {
     Env(env::Args),
     Daemon(daemon::Args),
     Agents(agents::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
 }

@@ -9,6 +9,7 @@ use miette::NamedSource;
 use offshoot_core::{
     config::{ConfigError, ProjectConfig, UserConfig},
     problem::{Problem, ProblemKind},
+    service::Services,
 };
 
 use crate::{
@@ -18,6 +19,12 @@ use crate::{
 
 /// The project's configuration file.
 pub(crate) const PROJECT_FILE: &str = "offshoot.toml";
+
+/// The services beside it.
+pub(crate) const SERVICES_FILE: &str = "services.json";
+
+const CONFIGURATION_HELP: &str = "docs/reference/configuration.md has every key";
+const SERVICES_HELP: &str = "docs/services.md has every key";
 
 /// The work tree (or bare repository) that a directory lies in.
 pub(crate) fn root_of(directory: &Path) -> Option<PathBuf> {
@@ -46,12 +53,23 @@ pub(crate) fn require_root(directory: &Path) -> Result<PathBuf, Failure> {
 /// Refuses configuration files with mistakes, showing the place; the daemon would refuse them too, but cannot show it as well.
 pub(crate) fn check_configuration(directory: &Path, session: &Session) -> Result<(), Failure> {
     if let Some(root) = root_of(directory) {
-        check(&root.join(PROJECT_FILE), |text| ProjectConfig::parse(text).map(drop))?;
+        let mut config = ProjectConfig::default();
+        check(&root.join(PROJECT_FILE), CONFIGURATION_HELP, |text| {
+            config = ProjectConfig::parse(text)?;
+            Ok(())
+        })?;
+        check(&root.join(SERVICES_FILE), SERVICES_HELP, |text| {
+            config.check_services(&Services::parse(text)?, text)
+        })?;
     }
-    check(&session.place.user_config, |text| UserConfig::parse(text).map(drop))
+    check(&session.place.user_config, CONFIGURATION_HELP, |text| UserConfig::parse(text).map(drop))
 }
 
-fn check(path: &Path, parse: impl FnOnce(&str) -> Result<(), ConfigError>) -> Result<(), Failure> {
+fn check(
+    path: &Path,
+    help: &str,
+    parse: impl FnOnce(&str) -> Result<(), ConfigError>,
+) -> Result<(), Failure> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -66,15 +84,15 @@ fn check(path: &Path, parse: impl FnOnce(&str) -> Result<(), ConfigError>) -> Re
             .into());
         }
     };
-    parse(&text).map_err(|error| Failure::Config(Box::new(report(path, text, error))))
+    parse(&text).map_err(|error| Failure::Config(Box::new(report(path, help, text, error))))
 }
 
-fn report(path: &Path, text: String, error: ConfigError) -> ConfigReport {
+fn report(path: &Path, help: &str, text: String, error: ConfigError) -> ConfigReport {
     ConfigReport {
         message: error.message.trim_end().replace('\n', "; "),
         text: NamedSource::new(path.display().to_string(), text),
         span: error.span.map(Into::into),
-        help: "docs/reference/configuration.md has every key".to_owned(),
+        help: help.to_owned(),
     }
 }
 
@@ -105,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(PROJECT_FILE);
         fs::write(&file, "[agent]\ndefualt = \"claude\"\n").unwrap();
-        let Err(Failure::Config(report)) = check(&file, |t| ProjectConfig::parse(t).map(drop)) else {
+        let Err(Failure::Config(report)) = check(&file, "", |t| ProjectConfig::parse(t).map(drop)) else {
             panic!("accepted")
         };
         assert!(report.message.contains("defualt"), "{}", report.message);

@@ -142,6 +142,13 @@ pub fn exit_codes_page() -> String {
     page
 }
 
+/// `docs/reference/services.schema.json`.
+pub fn services_schema() -> String {
+    // Serialising a value that was built here cannot fail.
+    let text = serde_json::to_string_pretty(&offshoot_core::service::json_schema()).unwrap_or_default();
+    format!("{text}\n")
+}
+
 /// `docs/reference/configuration.md`.
 pub fn configuration_page() -> String {
     let mut page = String::from(

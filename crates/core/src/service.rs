@@ -29,7 +29,7 @@ mod tests;
 
 pub use parts::{Image, PartError, Port, RelativePath, Restart, RestartPolicy, Volume, VolumeSource};
 pub use preset::{Credentials, Facts, Preset};
-pub use schema::{Key, SERVICE_KEYS};
+pub use schema::{Key, SERVICE_KEYS, json_schema};
 pub use template::{Field, Template, TemplateError, Values};
 pub use types::{
     Command, Condition, DataIsolation, Dependency, Healthcheck, Program, Seed, Service, Services, Source,

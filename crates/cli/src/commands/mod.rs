@@ -16,6 +16,7 @@ pub(crate) mod logs;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod stop;
@@ -43,6 +44,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Env(args) => env::run(args, session).await,
         Command::Daemon(args) => daemon::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,
+        Command::Schema(args) => schema::run(args, session),
         Command::Completions(args) => completions::run(args, session),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use offshoot_cli::reference::{PROJECT_KEYS, USER_KEYS, cli_page, configuration_page, exit_codes_page};
+use offshoot_cli::reference::{
+    PROJECT_KEYS, USER_KEYS, cli_page, configuration_page, exit_codes_page, services_schema,
+};
 use offshoot_core::config::{ProjectConfig, UserConfig};
 
 fn compare(name: &str, page: &str) {
@@ -28,6 +30,21 @@ fn exit_codes() {
 #[test]
 fn configuration() {
     compare("configuration.md", &configuration_page());
+}
+
+#[test]
+fn services() {
+    compare("services.schema.json", &services_schema());
+}
+
+/// The page for people has every key of the table for programs.
+#[test]
+fn the_page_of_services_has_every_key() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/services.md");
+    let page = fs::read_to_string(page).unwrap();
+    for (key, ..) in offshoot_core::service::SERVICE_KEYS {
+        assert!(page.contains(&format!("`{key}`")), "docs/services.md says nothing of {key}");
+    }
 }
 
 /// Each key of the page is a key of the file, and the other way round.

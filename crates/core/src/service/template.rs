@@ -1,6 +1,6 @@
 //! Texts with places in braces, as in `postgres://{user}@{host}:{port}`: what an environment's variables are made from.
-//! Checked when read, so rendering cannot fail. Values are put in as they are; in a URL they must not need escaping,
-//! which [`Values`] sees to.
+//! Checked when read, so rendering cannot fail. Values are put in as they are, but for logins and names in a URL (after
+//! `://`), which are escaped as URLs want it.
 
 use std::{fmt, str::FromStr};
 
@@ -144,14 +144,25 @@ impl Template {
     /// The text with its places filled.
     pub fn render(&self, values: &Values) -> String {
         let mut text = String::with_capacity(self.0.len());
+        let mut url = false;
         for piece in pieces(&self.0).unwrap_or_default() {
             match piece {
-                Piece::Text(part) => text.push_str(part),
+                Piece::Text(part) => {
+                    text.push_str(part);
+                    url |= text.contains("://");
+                }
+                Piece::Field(field) if url => text.push_str(&escaped(&values.get(field))),
                 Piece::Field(field) => text.push_str(&values.get(field)),
             }
         }
         text
     }
+}
+
+/// All but the unreserved characters of RFC 3986, percent-encoded. Names and addresses of services have no others.
+fn escaped(text: &str) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 impl FromStr for Template {
@@ -196,6 +207,10 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Template>().unwrap().render(&values), want);
         }
+        let template: Template = "a://{user}:{password}@{host}/{database}".parse().unwrap();
+        let values = Values { password: "p@ss:/é".into(), ..values };
+        assert_eq!(template.render(&values), "a://u:p%40ss%3A%2F%C3%A9@db/d");
+        assert_eq!("{password}".parse::<Template>().unwrap().render(&values), "p@ss:/é");
         for bad in ["{", "}", "{host", "a}b", "{hots}", "{}", "{{host}"] {
             assert!(bad.parse::<Template>().is_err(), "{bad}");
         }

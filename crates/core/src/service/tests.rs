@@ -1,5 +1,7 @@
 //! Reading `services.json` as a whole.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -281,9 +283,48 @@ fn graph() -> impl Strategy<Value = (usize, Vec<(usize, usize)>)> {
     (1usize..12).prop_flat_map(|n| (Just(n), prop::collection::vec((0..n, 0..n), 0..n * 2)))
 }
 
+/// Whether the schema that editors are given takes a file.
+fn schema_takes(text: &str) -> Result<(), String> {
+    static SCHEMA: LazyLock<(boon::Schemas, boon::SchemaIndex)> = LazyLock::new(|| {
+        let mut compiler = boon::Compiler::new();
+        compiler.add_resource("services.schema.json", json_schema()).unwrap();
+        let mut schemas = boon::Schemas::new();
+        let index = compiler.compile("services.schema.json", &mut schemas).unwrap();
+        (schemas, index)
+    });
+    let (schemas, schema) = &*SCHEMA;
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    schemas.validate(&value, *schema).map_err(|e| format!("{e:#}"))
+}
+
+#[test]
+fn the_schema_knows_every_key() {
+    schema_takes(WHOLE).unwrap();
+    let written = serde_json::to_string(&parse(WHOLE)).unwrap();
+    schema_takes(&written).unwrap();
+    for bad in [
+        r#"{"services": [{"name": "a", "image": "x", "comand": "y"}]}"#,
+        r#"{"services": [{"name": "a"}]}"#,
+        r#"{"services": [{"name": "a", "image": "x", "use": "host"}]}"#,
+        r#"{"services": [{"image": "x"}]}"#,
+        r#"{"services": {"A": {"image": "x"}}}"#,
+        r#"{"services": {"a": {"image": "x", "restart": "sometimes"}}}"#,
+        r#"{"services": {"a": {"image": "x", "seed": {"sql": "a", "command": "b"}}}}"#,
+    ] {
+        assert!(schema_takes(bad).is_err(), "{bad}");
+    }
+    // No key without a form.
+    let schema = json_schema();
+    let properties = &schema["properties"]["services"]["oneOf"][0]["items"]["properties"];
+    for (key, ..) in SERVICE_KEYS {
+        assert!(properties[key].as_object().is_some_and(|form| form.len() > 1), "{key}");
+    }
+}
+
 fn spans_are_in_range(text: &str) -> Result<(), TestCaseError> {
     match Services::parse(text) {
         Ok(services) => {
+            prop_assert_eq!(schema_takes(text), Ok(()));
             let written = serde_json::to_string(&services).unwrap();
             prop_assert_eq!(Services::parse(&written), Ok(services));
         }
