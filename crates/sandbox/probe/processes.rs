@@ -21,8 +21,8 @@ pub const ATTACKS: &[Attack] = &[
     ("init_namespaces", join_init),
     ("capabilities", capabilities),
     ("new_privileges", new_privileges),
-    ("become_root", |_| Outcome::of(call(libc::SYS_setresuid, &[0, 0, 0]))),
-    ("drop_groups", |_| Outcome::of(call(libc::SYS_setgroups, &[0, 0]))),
+    ("become_root", |_| alone(libc::SYS_setresuid, &[0, 0, 0])),
+    ("drop_groups", |_| alone(libc::SYS_setgroups, &[0, 0])),
     ("shared_memory", shared_memory),
     ("host_name", host_name),
     ("terminal_input", terminal_input),
@@ -119,6 +119,14 @@ fn new_privileges(_: &Canaries) -> Outcome {
     match status("NoNewPrivs:").as_str() {
         "1" => Blocked("no_new_privs is set".into()),
         _ => Reached("set-uid programs take effect".into()),
+    }
+}
+
+/// In a child: other attacks are made as who this is.
+fn alone(number: libc::c_long, arguments: &[usize]) -> Outcome {
+    match in_child(|| call(number, arguments).map_or_else(|e| e.raw_os_error().unwrap_or(1), |_| 0)) {
+        0 => Reached("allowed".into()),
+        code => Blocked(std::io::Error::from_raw_os_error(code).to_string()),
     }
 }
 

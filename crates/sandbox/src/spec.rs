@@ -221,6 +221,12 @@ pub enum Weakness {
     DnsFilter,
     NoNewPrivileges,
     LayerPaths,
+    /// The old root is taken off, not only left behind.
+    PivotRoot,
+    /// One user and one group exist inside, and they are not root. Only a root outside can leave it out.
+    IdentityMap,
+    /// No descriptor of init's reaches what it starts.
+    CloseOnExec,
 }
 
 impl SandboxSpec {

@@ -3,7 +3,7 @@
 
 use rustix::{
     process::{DumpableBehavior, Gid, Resource, Rlimit, Signal, Uid},
-    thread::{CapabilitySet, CapabilitySets},
+    thread::{CapabilitiesSecureBits, CapabilitySet, CapabilitySets},
 };
 
 use super::{SetupError, Step};
@@ -15,6 +15,11 @@ use crate::{
 /// Becomes the sandbox's identity, keeping capabilities over the new namespaces; dies with the shim from here on.
 pub(super) fn become_identity(spec: &SandboxSpec, privileged: bool) -> Result<(), SetupError> {
     if privileged {
+        if spec.weak(Weakness::IdentityMap) {
+            // From a root that exists inside, the change would take the capabilities along.
+            rustix::thread::set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)
+                .step(|| "keep capabilities".into())?;
+        }
         rustix::thread::set_thread_groups(&[]).step(|| "drop groups".into())?;
         let (uid, gid) = (Uid::from_raw(spec.identity.uid), Gid::from_raw(spec.identity.gid));
         rustix::thread::set_thread_res_gid(gid, gid, gid).step(|| "change group".into())?;
@@ -70,6 +75,10 @@ pub(super) fn limit(spec: &SandboxSpec, soft_memory: bool) -> Result<(), SetupEr
 pub(super) fn drop_rights(spec: &SandboxSpec) -> Result<(), SetupError> {
     if !spec.weak(Weakness::NoNewPrivileges) {
         rustix::thread::set_no_new_privs(true).step(|| "set no_new_privs".into())?;
+    }
+    if spec.weak(Weakness::CloseOnExec) {
+        let root = rustix::fs::open("/", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+        std::mem::forget(root.step(|| "open the root".into())?);
     }
     let keep = spec.weak(Weakness::DropCapabilities);
     if !keep {

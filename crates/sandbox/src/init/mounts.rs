@@ -240,7 +240,8 @@ impl Root {
 
 /// Builds the root and moves into it.
 pub(super) fn assemble(spec: &SandboxSpec, sources: &Sources) -> Result<(), SetupError> {
-    let options = CString::new(format!("mode=0755,size={ROOT_BYTES}")).step(|| "root".into())?;
+    let bytes = if spec.weak(Weakness::TmpLimit) { 1 << 40 } else { ROOT_BYTES };
+    let options = CString::new(format!("mode=0755,size={bytes}")).step(|| "root".into())?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     // Any directory will do to hang the new root from: after pivot_root its name is gone.
     let place = ["/mnt", "/tmp", "/var"].into_iter().find(|p| Path::new(p).is_dir()).unwrap_or("/");
@@ -333,6 +334,9 @@ fn devices(root: &Root, spec: &SandboxSpec, sources: &Sources) -> io::Result<()>
     ] {
         root.symlink(&dev.join(name), Path::new(to))?;
     }
+    if spec.weak(Weakness::ReadOnlySystem) {
+        return Ok(());
+    }
     read_only(&root.open(dev, OFlags::PATH)?)
 }
 
@@ -347,6 +351,10 @@ fn enter(root: &Root, spec: &SandboxSpec) -> io::Result<()> {
         read_only(&root.fd)?;
     }
     rustix::process::fchdir(&root.fd)?;
+    if spec.weak(Weakness::PivotRoot) {
+        rustix::process::chroot(".")?;
+        return Ok(rustix::process::chdir("/")?);
+    }
     // Both "." (pivot_root(2), NOTES): the old root ends up on top of the new one and is taken off at once.
     rustix::process::pivot_root(".", ".")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH)?;

@@ -221,8 +221,12 @@ fn guide(
         if !privileged {
             put("setgroups", "deny".into()).step("forbid group changes")?;
         }
-        put("uid_map", format!("{0} {0} 1", identity.uid)).step("map the user")?;
-        put("gid_map", format!("{0} {0} 1", identity.gid)).step("map the group")?;
+        let map = |id: u32| match privileged && spec.weak(Weakness::IdentityMap) {
+            true => format!("0 0 {}", id + 1),
+            false => format!("{id} {id} 1"),
+        };
+        put("uid_map", map(identity.uid)).step("map the user")?;
+        put("gid_map", map(identity.gid)).step("map the group")?;
     }
     cgroup.enter(pid).step("enter the control group")?;
     // Only now: until here the kernel lets this user write the maps because both processes are dumpable. Nothing

@@ -13,6 +13,7 @@ use std::{
     },
     path::PathBuf,
     process::{Child, Command},
+    sync::OnceLock,
 };
 
 use offshoot_sandbox::{
@@ -20,12 +21,36 @@ use offshoot_sandbox::{
     Weakness::{self, *},
     journal::Kind,
 };
+use rustix::net::{AddressFamily, SocketType};
 
 use crate::stage::{Stage, exit, request, said};
 
-/// The probe's program; elsewhere when the suite was copied for another user.
+/// The probe, as a static program that needs nothing of what is inside; elsewhere when the suite was copied for another
+/// user.
 pub fn probe() -> PathBuf {
-    std::env::var_os(COPIED_PROBE).map_or_else(|| env!("CARGO_BIN_EXE_offshoot-probe").into(), PathBuf::from)
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(copied) = std::env::var_os(COPIED_PROBE) {
+        return copied.into();
+    }
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    let target = concat!(env!("CARGO_TARGET_TMPDIR"), "/static-probe");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--target-dir", target, "--manifest-path"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/probe/Cargo.toml"))
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the probe cannot be built statically (is libc.a there?): {said}");
+    let program = PathBuf::from(target).join("debug/offshoot-probe");
+    let elf = std::fs::read(&program).unwrap();
+    let interpreter: &[u8] = b"/ld-linux";
+    assert!(!elf.windows(interpreter.len()).any(|window| window == interpreter), "it is not static");
+    program
 }
 
 pub const COPIED_PROBE: &str = "OFFSHOOT_TEST_PROBE";
@@ -129,70 +154,127 @@ async fn run(weaken: &[Weakness], only: &[&str]) -> (BTreeMap<String, (String, S
     (parsed.collect(), asked)
 }
 
+/// Each attack with what is left out for it to succeed: that is what holds it. Where two are named, either holds it.
+const HELD_BY_US: &[(&[Weakness], &[&str])] = &[
+    (&[CleanEnv, Undumpable], &["environments"]),
+    (
+        &[Undumpable],
+        &[
+            "init_memory",
+            "init_maps",
+            "init_descriptors",
+            "init_ptrace",
+            "init_getfd",
+            "init_namespaces",
+            "init_root",
+        ],
+    ),
+    (
+        &[Seccomp],
+        &[
+            "keyring",
+            "userfaultfd",
+            "io_uring",
+            "process_vm",
+            "file_handles",
+            "personality",
+            "packet_socket",
+            "terminal_input",
+            "perf",
+            "clock",
+            "bpf",
+            "vsock",
+            "kernel_crypto",
+            "can_bus",
+        ],
+    ),
+    (&[Seccomp, DropCapabilities], &["reboot"]),
+    (&[NetworkNamespace], &["abstract_socket", "host_loopback"]),
+    (&[OwnProc], &["host_processes"]),
+    (&[IpcNamespace], &["shared_memory"]),
+    (&[HostnameNamespace], &["host_name"]),
+    (&[DropCapabilities], &["capabilities", "interface", "remount", "mount_over", "drop_groups"]),
+    (&[IdentityMap, DropCapabilities], &["become_root", "core_pattern", "modprobe_path", "sysrq"]),
+    (&[NoNewPrivileges], &["new_privileges"]),
+    (&[CloseOnExec], &["inherited_descriptors"]),
+    (&[ReadOnlySystem], &["read_only_bind", "system_directory"]),
+    (&[ReadOnlyRoot], &["root_directory"]),
+    (&[ReadOnlyRoot, TmpLimit], &["fill_run"]),
+    (&[PrivateRoot], &["host_file", "host_socket"]),
+    (&[PivotRoot, DropCapabilities], &["chroot_escape"]),
+    (&[OwnDevices], &["devices"]),
+    (&[ProcessLimit], &["fork_bomb"]),
+    (&[MemoryLimit], &["memory_bomb"]),
+    (&[TmpLimit], &["fill_tmp", "fill_shm"]),
+    (&[FileLimit], &["huge_file"]),
+    (&[CoreLimit], &["core_dump"]),
+    (&[DnsFilter], &["dns_labels"]),
+    (&[LayerPaths], &["layer_paths"]),
+];
+
+/// Attacks that the kernel refuses to everybody in a user namespace that is not the first, whatever we leave out, and
+/// by which of its own checks.
+const HELD_BY_THE_KERNEL: &[(&str, &str)] = &[
+    ("kernel_memory", "/proc/kcore wants CAP_SYS_RAWIO over the first user namespace"),
+    ("kernel_log", "/proc/kmsg wants CAP_SYSLOG over the first user namespace"),
+    ("make_device", "device nodes want CAP_MKNOD over the first user namespace"),
+    ("whiteout_forgery", "trusted.* attributes want CAP_SYS_ADMIN over the first user namespace"),
+    ("modules", "CAP_SYS_MODULE over the first user namespace"),
+    ("kexec", "CAP_SYS_BOOT over the first user namespace"),
+    ("swap", "CAP_SYS_ADMIN over the first user namespace"),
+    ("raise_limits", "a hard limit is raised with CAP_SYS_RESOURCE over the first user namespace"),
+    ("init_executable", "a program that runs cannot be opened for writing, and it is a file of the host's"),
+    ("init_nested_ptrace", "rights in a nested namespace are none over a process outside of it"),
+    ("init_kill", "the first process of a pid namespace gets no signal from inside that it does not handle"),
+    ("cgroup", "files of control groups belong to the host's users; a nested mount shows the same files"),
+];
+
+/// Held by the network namespace like `host_loopback`, but not shown: with it left out, packets would leave the machine
+/// that tests. `dns_direct` is shown below, by the canary that hears it.
+const NOT_LET_OUT: &[&str] = &["ipv4", "ipv6", "metadata", "dns_direct"];
+
 #[tokio::test]
 async fn nothing_is_reached() {
     let (outcomes, asked) = run(&[], &[]).await;
-    assert!(outcomes.len() >= 60, "{}", outcomes.len());
     let bad: Vec<_> = outcomes.iter().filter(|(_, (outcome, _))| outcome != "blocked").collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(!asked, "a packet left");
+    let ours = HELD_BY_US.iter().flat_map(|(_, attacks)| attacks.iter());
+    let kernels = HELD_BY_THE_KERNEL.iter().map(|(attack, _)| attack);
+    let told: BTreeSet<&str> = ours.chain(kernels).chain(NOT_LET_OUT).copied().collect();
+    let made: BTreeSet<&str> = outcomes.keys().map(String::as_str).collect();
+    assert_eq!(made, told, "what holds each attack is said, and shown where it is ours");
 }
 
 /// What a kernel or machine may refuse for reasons of its own, so that leaving our defence out shows nothing there.
 fn refused_anyway(attack: &str) -> bool {
     let sysctl = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+    let no_socket =
+        |family: i32, kind| rustix::net::socket(AddressFamily::from_raw(family as u16), kind, None).is_err();
+    let no_file = |path| !std::path::Path::new(path).exists();
     match attack {
+        "sysrq" if no_file("/proc/sysrq-trigger") => true,
+        "modprobe_path" if no_file("/proc/sys/kernel/modprobe") => true,
         "terminal_input" => sysctl("dev/tty/legacy_tiocsti").trim() == "0",
         "io_uring" => !matches!(sysctl("kernel/io_uring_disabled").trim(), "" | "0"),
         "perf" => sysctl("kernel/perf_event_paranoid").trim().parse().is_ok_and(|n: i32| n > 2),
         "shared_memory" => Command::new("ipcmk").arg("--version").output().is_err(),
+        "bpf" => sysctl("kernel/unprivileged_bpf_disabled").trim() != "0",
+        "vsock" => no_socket(libc::AF_VSOCK, SocketType::STREAM),
+        "kernel_crypto" => no_socket(libc::AF_ALG, SocketType::SEQPACKET),
+        "can_bus" => no_socket(libc::AF_CAN, SocketType::RAW),
+        // An ordinary user may map nobody but itself, and no groups: the kernel holds these for us.
+        "become_root" | "core_pattern" | "modprobe_path" | "sysrq" | "drop_groups" => {
+            !rustix::process::geteuid().is_root()
+        }
         _ => false,
     }
 }
 
 #[tokio::test]
 async fn every_defence_is_what_holds() {
-    let cases: &[(&[Weakness], &[&str])] = &[
-        (&[CleanEnv, Undumpable], &["environments"]),
-        (
-            &[Undumpable],
-            &["init_memory", "init_maps", "init_descriptors", "init_ptrace", "init_getfd", "init_namespaces"],
-        ),
-        (
-            &[Seccomp],
-            &[
-                "keyring",
-                "userfaultfd",
-                "io_uring",
-                "process_vm",
-                "file_handles",
-                "personality",
-                "packet_socket",
-                "terminal_input",
-                "perf",
-                "clock",
-            ],
-        ),
-        (&[NetworkNamespace], &["abstract_socket", "host_loopback"]),
-        (&[OwnProc], &["host_processes"]),
-        (&[IpcNamespace], &["shared_memory"]),
-        (&[HostnameNamespace], &["host_name"]),
-        (&[DropCapabilities], &["capabilities", "interface", "remount", "mount_over"]),
-        (&[NoNewPrivileges], &["new_privileges"]),
-        (&[ReadOnlySystem], &["read_only_bind"]),
-        (&[ReadOnlyRoot], &["root_directory"]),
-        (&[PrivateRoot], &["host_file", "host_socket"]),
-        (&[OwnDevices], &["devices"]),
-        (&[ProcessLimit], &["fork_bomb"]),
-        (&[MemoryLimit], &["memory_bomb"]),
-        (&[TmpLimit], &["fill_tmp", "fill_shm"]),
-        (&[FileLimit], &["huge_file"]),
-        (&[CoreLimit], &["core_dump"]),
-        (&[DnsFilter], &["dns_labels"]),
-        (&[LayerPaths], &["layer_paths"]),
-    ];
     let mut blind = Vec::new();
-    for (weaken, attacks) in cases {
+    for (weaken, attacks) in HELD_BY_US {
         let (outcomes, _) = run(weaken, attacks).await;
         for attack in attacks.iter().filter(|a| !refused_anyway(a)) {
             let (outcome, detail) = &outcomes[*attack];
@@ -204,4 +286,14 @@ async fn every_defence_is_what_holds() {
     assert!(blind.is_empty(), "{blind:#?}");
     let (_, asked) = run(&[NetworkNamespace], &["dns_direct"]).await;
     assert!(asked, "the canary resolver hears what leaves");
+}
+
+/// With everything of ours left out at once that does not make the probe a process of the host: the kernel still holds.
+#[tokio::test]
+async fn the_kernel_holds_the_rest() {
+    let attacks: Vec<&str> = HELD_BY_THE_KERNEL.iter().map(|(attack, _)| *attack).collect();
+    let left_out = [Seccomp, DropCapabilities, NoNewPrivileges, Undumpable, ReadOnlySystem, ReadOnlyRoot];
+    let (outcomes, _) = run(&left_out, &attacks).await;
+    let reached: Vec<_> = outcomes.iter().filter(|(_, (outcome, _))| outcome != "blocked").collect();
+    assert!(reached.is_empty(), "these are held by us and want a switch: {reached:#?}");
 }
