@@ -21,6 +21,7 @@ use offshoot_environment::{
     lease::{self, Lease, LeaseError, Terms},
     sandbox::Sandbox,
     tools::Tools,
+    worktree::Runtime,
 };
 use offshoot_gateway::{Egress, EgressEvent, EgressPolicy, Options as EgressOptions, Sink};
 use offshoot_git::oid::Oid;
@@ -235,6 +236,7 @@ impl Engine {
             env,
             egress: run.egress.clone(),
             limits: run.limits,
+            runtime: Runtime::Sandbox,
         };
         if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
             let problem = lease_problem(error);

@@ -8,6 +8,7 @@
 //!     layers/<layer>/    workspace/, home/, layer.json: immutable once layer.json is there
 //!     stacks/<commit>    which layers make up a commit's files
 //!     building/<uuid>/   a layer being made; swept at start
+//!   ports/<first>        who has a block of the host's ports
 //!   trash/<uuid>/        renamed here first, then deleted
 //! ```
 
@@ -70,6 +71,11 @@ impl Layout {
     /// Layers being made.
     pub fn building(&self, id: ProjectId) -> PathBuf {
         self.project(id).join("building")
+    }
+
+    /// Ports of the host that environments hold, a file for each block.
+    pub fn ports(&self) -> PathBuf {
+        self.root.join("ports")
     }
 
     /// What is being deleted.

@@ -29,6 +29,7 @@ use crate::{
     remove,
     sandbox::Sandbox,
     tools::Tools,
+    worktree::{self, PlaceError, Runtime},
     written::{Written, untouched, written},
 };
 
@@ -59,6 +60,9 @@ pub struct Terms {
     pub egress: Vec<EgressRule>,
     /// What may be used.
     pub limits: Limits,
+    /// What stands around its processes.
+    #[serde(default)]
+    pub runtime: Runtime,
 }
 
 /// Why an environment could not be brought up, found or taken away.
@@ -84,6 +88,9 @@ pub enum LeaseError {
     /// A layer it stands on is gone.
     #[error("a layer that environment {0} stands on is gone")]
     Layers(EnvironmentId),
+    /// Its worktree could not be made or taken away.
+    #[error(transparent)]
+    Worktree(PlaceError),
     /// The sandbox did not go away.
     #[error("the sandbox did not end")]
     Cleanup(#[source] offshoot_sandbox::CleanupError),
@@ -106,13 +113,14 @@ impl Lease {
     pub fn create(layout: &Layout, machine: &Machine, terms: Terms) -> Result<Self, LeaseError> {
         let dir = layout.environment(terms.environment);
         fs::create_dir_all(&dir).map_err(io_error("make", &dir))?;
-        for name in ["upper", "work", "home", "home-work"] {
+        let sandbox = terms.runtime == Runtime::Sandbox;
+        for name in ["upper", "work", "home", "home-work"].into_iter().filter(|_| sandbox) {
             let path = dir.join(name);
             machine.make_dir(&path).map_err(io_error("make", &path))?;
         }
         let commit = terms.base.parse::<Oid>().map_err(|_| LeaseError::Terms(dir.clone()))?;
         let files = inside::run_files(&terms.branch, &commit).map_err(|_| LeaseError::Terms(dir.clone()))?;
-        for (path, content) in files {
+        for (path, content) in files.into_iter().filter(|_| sandbox) {
             let mut made = dir.join("upper");
             for part in Path::new(&path).parent().into_iter().flat_map(Path::components) {
                 made.push(part);
@@ -168,6 +176,9 @@ impl Lease {
         stack: &Stack,
         objects: &Path,
     ) -> Result<(Sandbox, u64), LeaseError> {
+        if let Some(place) = self.worktree() {
+            return self.up_in_worktree(machine, place).await;
+        }
         let began = Instant::now();
         // The kernel refuses a work directory that a killed sandbox left non-empty only when it is in use; but the
         // shim's leavings (socket, control group) are taken away first, and itself if nobody has its connection.
@@ -212,11 +223,14 @@ impl Lease {
 
     /// What was written in it so far.
     pub fn written(&self) -> Written {
-        written(&self.upper())
+        self.worktree().map_or_else(|| written(&self.upper()), |place| self.written_in_worktree(place))
     }
 
     /// Whether nothing at all was written in the workspace since the lease was made, not even by git.
     pub fn is_untouched(&self) -> bool {
+        if let Some(place) = self.worktree() {
+            return self.is_untouched_worktree(place);
+        }
         let Ok(commit) = self.terms.base.parse::<Oid>() else { return false };
         let Ok(files) = inside::run_files(&self.terms.branch, &commit) else { return false };
         untouched(&self.upper(), &files)
@@ -247,6 +261,10 @@ impl Lease {
 /// Deletes the directory of an environment; also one that never became whole.
 pub fn discard_dir(layout: &Layout, id: EnvironmentId) -> io::Result<()> {
     offshoot_sandbox::end(&layout.environment(id)).map_err(io::Error::other)?;
+    if let Ok(lease) = Lease::open(layout, id) {
+        worktree::discard(layout, &lease)?;
+    }
+    worktree::ports::release(&layout.ports(), id)?;
     let trashed = remove::to_trash(layout, &layout.environment(id), &id.to_string())?;
     trashed.map_or(Ok(()), |dir| remove::tree(&dir))
 }

@@ -6,6 +6,7 @@
 //! - [`lease`]: one environment, from up to remove
 //! - [`sandbox`]: a running sandbox, its events told to many
 //! - [`tools`]: the person's tools, shown inside
+//! - [`worktree`]: environments without a boundary, in worktrees of the user's repository
 //! - [`written`]: what a run wrote
 //! - [`remove`]: deleting what hostile processes wrote
 
@@ -16,4 +17,5 @@ pub mod machine;
 pub mod remove;
 pub mod sandbox;
 pub mod tools;
+pub mod worktree;
 pub mod written;

@@ -340,7 +340,7 @@ impl Repository {
     }
 
     /// The user's own list of ignored files: `core.excludesFile` of their configuration, or its default place.
-    fn user_ignore_file(&self) -> Option<OsString> {
+    pub fn user_ignore_file(&self) -> Option<OsString> {
         let asked = Git::as_user(&self.root).args(["config", "--type=path", "core.excludesFile"]).line();
         if let Ok(path) = asked {
             return Some(OsString::from_vec(path));

@@ -304,29 +304,13 @@ pub fn remove(
     reason: &str,
 ) -> Result<Option<PathBuf>, WorktreeError> {
     let _one_at_a_time = repo.exclusive()?;
-    let all = repo.linked()?;
-    if let Some(other) =
-        all.iter().find(|tree| tree.present && tree.path != path && tree.path.starts_with(path))
-    {
-        return Err(WorktreeError::Nested { within: other.path.clone() });
-    }
-    let known = all.iter().find(|tree| tree.path == path);
-    if let Some(other) = known.and_then(|tree| tree.locked.as_deref()).filter(|said| *said != reason) {
-        return Err(WorktreeError::Locked { path: path.to_owned(), reason: other.to_owned() });
-    }
+    let known = removable(repo, path, git_dir, reason)?;
     let moved = match fs::symlink_metadata(path) {
         Err(_) => None,
-        Ok(meta) => {
-            let own =
-                meta.is_dir() && (git_dir_of(path).as_deref() == Some(git_dir) || is_left(path, git_dir));
-            if !own {
-                return Err(WorktreeError::Replaced { path: path.to_owned() });
-            }
-            Some(move_aside(path, aside)?)
-        }
+        Ok(_) => Some(move_aside(path, aside)?),
     };
     offshoot_core::fault::point("worktree.moved");
-    if known.is_some() {
+    if known {
         // Its directory is gone, so this takes away only what git remembers of it. Twice, because it is locked.
         repo.git().args(["worktree", "remove", "--force", "--force"]).arg(path).ok()?;
     }
@@ -338,8 +322,33 @@ pub fn remove(
     Ok(moved)
 }
 
+/// What stands against [`remove`], without doing anything.
+pub fn obstacle(repo: &Repository, path: &Path, git_dir: &Path, reason: &str) -> Result<(), WorktreeError> {
+    removable(repo, path, git_dir, reason).map(|_| ())
+}
+
+/// Whether git knows of it, if nothing stands against its removal.
+fn removable(repo: &Repository, path: &Path, git_dir: &Path, reason: &str) -> Result<bool, WorktreeError> {
+    let all = repo.linked()?;
+    let within = |tree: &&Linked| tree.present && tree.path != path && tree.path.starts_with(path);
+    if let Some(other) = all.iter().find(within) {
+        return Err(WorktreeError::Nested { within: other.path.clone() });
+    }
+    let known = all.iter().find(|tree| tree.path == path);
+    if let Some(other) = known.and_then(|tree| tree.locked.as_deref()).filter(|said| *said != reason) {
+        return Err(WorktreeError::Locked { path: path.to_owned(), reason: other.to_owned() });
+    }
+    if let Ok(meta) = fs::symlink_metadata(path) {
+        let own = meta.is_dir() && (git_dir_of(path).as_deref() == Some(git_dir) || is_left(path, git_dir));
+        if !own {
+            return Err(WorktreeError::Replaced { path: path.to_owned() });
+        }
+    }
+    Ok(known.is_some())
+}
+
 /// Takes away the refs that the scripts of [`crate::inside`] keep for a worktree.
-fn forget_checkpoints(repo: &Repository, git_dir: &Path) -> Result<(), GitError> {
+pub fn forget_checkpoints(repo: &Repository, git_dir: &Path) -> Result<(), GitError> {
     let Some(name) = git_dir.file_name() else { return Ok(()) };
     let folder = format!("refs/offshoot/worktrees/{}/", name.to_string_lossy());
     let found =
@@ -399,6 +408,36 @@ pub fn collect(repo: &Repository) -> Result<(), GitError> {
         .args(["gc", "--auto", "-q"])
         .ok()
         .map(|_| ())
+}
+
+/// The ignored files of a checkout that match the patterns in `list` (as in `.gitignore`), relative to it; and whether
+/// there were more than are looked at. Files that git knows, or does not ignore, are never among them.
+pub fn included(repo: &Repository, list: &Path) -> Result<(Vec<PathBuf>, bool), GitError> {
+    /// Bytes of names; some hundred thousand files.
+    const MOST: usize = 32 << 20;
+    let root = repo.root();
+    let mut from = OsString::from("--exclude-from=");
+    from.push(list);
+    let out = repo
+        .git()
+        .work_tree(root)
+        .args(["ls-files", "-z", "--others", "--ignored"])
+        .arg(from)
+        .truncate(MOST)
+        .ok()?;
+    if out.stdout.is_empty() {
+        return Ok((Vec::new(), false));
+    }
+    let mut ask = repo.git().work_tree(root);
+    if let Some(ignore) = repo.user_ignore_file() {
+        let mut setting = OsString::from("core.excludesFile=");
+        setting.push(ignore);
+        ask = ask.config(setting);
+    }
+    // Exit code 1: none of them.
+    let ignored = ask.args(["check-ignore", "-z", "--stdin"]).input(out.stdout).run()?.stdout;
+    let names = ignored.split(|b| *b == 0).filter(|name| !name.is_empty());
+    Ok((names.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect(), out.truncated))
 }
 
 /// What a worktree holds, compared with its commit.
