@@ -1,8 +1,8 @@
 //! The numbers of the sandbox's network, shared with whoever answers on its listeners.
 //!
-//! There is no interface but `lo`. Each name of the allow-list has a synthetic address out of 198.18.0.0/15
-//! (RFC 2544 benchmarking range, never on the Internet), routed to `lo` itself, where the listeners wait that were
-//! made inside and handed to the host. Pure.
+//! Besides `lo` there is one interface, a wire to where the listeners are that the host holds (`init/lo`). Each name of
+//! the allow-list has a synthetic address out of 198.18.0.0/15 (RFC 2544 benchmarking range, never on the Internet), which
+//! is routed there. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -15,7 +15,7 @@ pub use offshoot_core::egress::{
 pub const PROXY_PORT: u16 = 3128;
 /// Address of the DNS stub, UDP and TCP port 53.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
-/// The environment's own address on `lo` (besides 127.0.0.1 and ::1).
+/// The environment's own address on `eth0` (besides 127.0.0.1 and ::1).
 pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 253);
 /// The explicit (address, port) pairs that need a listener of their own; ports 80, 443 are listened on everywhere.
 pub(crate) fn ports(rules: &[EgressRule]) -> Vec<(Ipv4Addr, u16, Option<HostName>)> {

@@ -157,8 +157,8 @@ pub enum Mount {
     },
 }
 
-/// What the environment may reach. There is no interface but `lo`; allowed names get addresses that lead to
-/// listeners which the host holds.
+/// What the environment may reach. Allowed names get addresses that lead to listeners which
+/// the host holds; there is no other way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// The allow-list. Only ever appended to while the environment lives (see [`crate::network`]).

@@ -128,19 +128,6 @@ pub(crate) fn restrict_mount(tree: BorrowedFd<'_>, read_only: bool, devices: boo
     .map(|_| ())
 }
 
-/// Sets a network interface up.
-pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: ifreq is plain data; zero is a valid value of every member.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
-        *to = *from as libc::c_char;
-    }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
-    // SAFETY: the request lives through the call and SIOCSIFFLAGS only reads it.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }.into())
-        .map(|_| ())
-}
-
 /// Installs a system call filter in this (only) thread and all it will ever start. Needs no_new_privs.
 pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -172,6 +159,12 @@ pub(crate) fn keep_open(command: &mut Command, fds: Vec<OwnedFd>) {
             Ok(fds.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()))?)
         });
     }
+}
+
+/// Moves this process into a network namespace of its own. The caller is single-threaded.
+pub(crate) fn own_network() -> io::Result<()> {
+    // SAFETY: no memory or descriptor is unshared.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into()).map(|_| ())
 }
 
 /// Moves this process into a user and a mount namespace of its own. The caller is single-threaded.

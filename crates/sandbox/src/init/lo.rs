@@ -1,97 +1,107 @@
-//! The network inside: `lo` up, the synthetic range routed to it, and the listening sockets that are handed to the
-//! host. Runs with rights over the network namespace, before they are given up; [`listen`] also later, for new rules
-//! (no right needed: every port is unprivileged inside).
+//! The network inside, and the listening sockets that are handed to the host.
+//!
+//! ```text
+//! inside:  lo 127.0.0.1, ::1      DNS stub, proxy        servers under test may bind any port of any address
+//!          eth0 198.19.255.253 ── 198.18.0.0/15
+//!               │
+//! gate:    gate ── 198.18.0.0/15 is local: listeners on ports 80, 443 and those of rules. No process is ever in it.
+//! ```
+//!
+//! The listeners are in a network namespace of their own because in one namespace no server could bind port 80 of all
+//! addresses while somebody listens on port 80 of one. Nothing is routed beyond it, and nothing leaves it but by the
+//! descriptors that the host holds. Runs with rights over both namespaces, before they are given up; [`Gate::listen`]
+//! also later, for new rules, with sockets made before.
 
 use std::{
+    fs::{self, File},
     io,
     net::{Ipv4Addr, SocketAddrV4},
     os::fd::{AsFd, OwnedFd},
 };
 
 use offshoot_core::egress::EgressRule;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::{
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+    thread::LinkNameSpaceType,
+};
 
-use super::{SetupError, Step};
+use super::{
+    SetupError, Step,
+    netlink::{self, LO, Way},
+};
 use crate::{message::ListenerKind, network, sys};
 
-/// Number of the loopback interface in every network namespace.
-const LO: u32 = 1;
 /// Connections waiting to be accepted on one listener; a build opens a few dozen at once.
 const BACKLOG: i32 = 256;
+/// Ports that rules may add to a running environment, besides 80 and 443: a person allows each of them.
+const SPARE: usize = 32;
 
-/// Brings up `lo` and its routes.
-pub(super) fn bring_up() -> Result<(), SetupError> {
-    let any = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .step(|| "open a socket".into())?;
-    sys::interface_up(any.as_fd(), c"lo").step(|| "bring up lo".into())?;
-    route().step(|| "route the synthetic range".into())?;
-    address().step(|| "give lo an address".into())?;
+/// The sockets of the namespace where the listeners are.
+pub(super) struct Gate {
+    spare: Vec<OwnedFd>,
+}
+
+/// Makes the network inside and the gate. The listeners that every environment has, and those of `rules`, come with it.
+pub(super) fn bring_up(rules: &[EgressRule]) -> Result<(Gate, Vec<(ListenerKind, OwnedFd)>), SetupError> {
+    netlink::up(LO).step(|| "bring up lo".into())?;
     // Servers under test may take ports below 1024, as on the developer's own machine in a container.
-    std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").step(|| "open low ports".into())
-}
-
-/// RTM_NEWROUTE `local 198.18.0.0/15 dev lo table local`.
-fn route() -> io::Result<()> {
-    let (address, length) = network::SYNTHETIC;
-    let (protocol_static, scope_host) = (4, 254);
-    let table = libc::RT_TABLE_LOCAL;
-    let head =
-        [libc::AF_INET as u8, length, 0, 0, table, protocol_static, scope_host, libc::RTN_LOCAL, 0, 0, 0, 0];
-    let attributes = [(libc::RTA_DST, address.octets()), (libc::RTA_OIF, LO.to_ne_bytes())];
-    rtnetlink(libc::RTM_NEWROUTE, head, attributes)
-}
-
-/// RTM_NEWADDR on `lo`. Without an address outside 127.0.0.0/8, getaddrinfo(3) with AI_ADDRCONFIG takes the machine
-/// for one without IPv4 and finds no name at all.
-fn address() -> io::Result<()> {
-    let [a, b, c, d] = LO.to_ne_bytes();
-    let scope_universe = 0;
-    let head = [libc::AF_INET as u8, 32, 0, scope_universe, a, b, c, d];
-    let own = network::OWN.octets();
-    rtnetlink(libc::RTM_NEWADDR, head, [(libc::IFA_LOCAL, own), (libc::IFA_ADDRESS, own)])
-}
-
-/// One request to the kernel as rtnetlink(7) lays it out, and its answer.
-fn rtnetlink<const N: usize>(kind: u16, head: [u8; N], attributes: [(u16, [u8; 4]); 2]) -> io::Result<()> {
-    let family = AddressFamily::NETLINK;
-    // Protocol 0 is NETLINK_ROUTE.
-    let socket = rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    let length = 16 + head.len() + 8 * attributes.len();
-    let mut message = Vec::with_capacity(length);
-    message.extend((length as u32).to_ne_bytes());
-    message.extend(kind.to_ne_bytes());
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
-    message.extend((flags as u16).to_ne_bytes());
-    message.extend([0; 8]);
-    message.extend(head);
-    for (kind, value) in attributes {
-        message.extend(8u16.to_ne_bytes());
-        message.extend(kind.to_ne_bytes());
-        message.extend(value);
+    open_low_ports()?;
+    // Addresses of IPv6 that lead nowhere would only be tried in vain. The kernel may be without.
+    let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+    let inside = File::open("/proc/self/ns/net").step(|| "open the network namespace".into())?;
+    sys::own_network().step(|| "make a network namespace for listeners".into())?;
+    netlink::up(LO).step(|| "bring up lo".into())?;
+    open_low_ports()?;
+    let interface = netlink::pair("gate", "eth0", inside.as_fd())
+        .step(|| "connect two network namespaces (the kernel's veth)".into())?;
+    netlink::route(network::SYNTHETIC, &Way::Here).step(|| "take the synthetic range".into())?;
+    netlink::route((network::OWN, 32), &Way::Out(interface, None)).step(|| "find the way in".into())?;
+    let spare =
+        (0..SPARE).map(|_| socket()).collect::<io::Result<Vec<_>>>().step(|| "make sockets".into())?;
+    let mut made = Vec::new();
+    for port in [80, 443] {
+        let listener = socket().and_then(|s| listening(s, Ipv4Addr::UNSPECIFIED, port));
+        made.push((ListenerKind::Transparent { port }, listener.step(|| format!("listen on port {port}"))?));
     }
-    rustix::net::send(&socket, &message, SendFlags::empty())?;
-    let mut answer = [0u8; 256];
-    let (length, _) = rustix::net::recv(&socket, &mut answer, rustix::net::RecvFlags::empty())?;
-    let code =
-        answer.get(16..20).filter(|_| length >= 20).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes);
-    match code {
-        Some(0) => Ok(()),
-        Some(code) => Err(io::Error::from_raw_os_error(-code)),
-        None => Err(io::ErrorKind::InvalidData.into()),
+    for (kind, address, port) in ports(rules, &[]) {
+        let listener = socket().and_then(|s| listening(s, address, port));
+        made.push((kind, listener.step(|| format!("listen on {address}:{port}"))?));
     }
+    rustix::thread::move_into_link_name_space(inside.as_fd(), Some(LinkNameSpaceType::Network))
+        .step(|| "return to the network inside".into())?;
+    netlink::up(interface).step(|| "bring up eth0".into())?;
+    netlink::address(interface, network::OWN).step(|| "take an address".into())?;
+    netlink::route(network::SYNTHETIC, &Way::Out(interface, Some(network::OWN)))
+        .step(|| "route the synthetic range".into())?;
+    let proxy = tcp(Ipv4Addr::LOCALHOST, network::PROXY_PORT).step(|| "listen for the proxy".into())?;
+    made.insert(0, (ListenerKind::Proxy, proxy));
+    Ok((Gate { spare }, made))
 }
 
-/// A listening TCP socket.
-pub(super) fn tcp(address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
+/// In the network namespace that this process is in now.
+fn open_low_ports() -> Result<(), SetupError> {
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").step(|| "open low ports".into())
+}
+
+fn socket() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(socket)
+}
+
+fn listening(socket: OwnedFd, address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
     rustix::net::bind(&socket, &SocketAddrV4::new(address, port))?;
     rustix::net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
-/// A UDP socket.
+/// A listening TCP socket inside.
+pub(super) fn tcp(address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
+    listening(socket()?, address, port)
+}
+
+/// A UDP socket inside.
 pub(super) fn udp(address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
@@ -99,30 +109,28 @@ pub(super) fn udp(address: Ipv4Addr, port: u16) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The listeners every environment has.
-pub(super) fn standard() -> Result<Vec<(ListenerKind, OwnedFd)>, SetupError> {
-    let mut made = Vec::new();
-    let proxy = tcp(Ipv4Addr::LOCALHOST, network::PROXY_PORT).step(|| "listen for the proxy".into())?;
-    made.push((ListenerKind::Proxy, proxy));
-    for port in [80, 443] {
-        let socket = tcp(Ipv4Addr::UNSPECIFIED, port).step(|| format!("listen on port {port}"))?;
-        made.push((ListenerKind::Transparent { port }, socket));
-    }
-    Ok(made)
+/// The explicit ports of `rules` that nobody listens on yet.
+fn ports(rules: &[EgressRule], have: &[ListenerKind]) -> impl Iterator<Item = (ListenerKind, Ipv4Addr, u16)> {
+    let all = network::ports(rules).into_iter();
+    let kinds = all.map(|(address, port, host)| (ListenerKind::Port { address, port, host }, address, port));
+    kinds.filter(|(kind, ..)| !have.contains(kind)).collect::<Vec<_>>().into_iter()
 }
 
-/// Listeners for the explicit ports of `rules` that are not in `have` yet.
-pub(super) fn listen(
-    rules: &[EgressRule],
-    have: &[ListenerKind],
-) -> Result<Vec<(ListenerKind, OwnedFd)>, SetupError> {
-    let mut made = Vec::new();
-    for (address, port, host) in network::ports(rules) {
-        let kind = ListenerKind::Port { address, port, host };
-        if !have.contains(&kind) {
-            let socket = tcp(address, port).step(|| format!("listen on {address}:{port}"))?;
-            made.push((kind, socket));
+impl Gate {
+    /// Listens on the explicit ports of `rules` that are not in `have` yet.
+    pub(super) fn listen(
+        &mut self,
+        rules: &[EgressRule],
+        have: &[ListenerKind],
+    ) -> Result<Vec<(ListenerKind, OwnedFd)>, SetupError> {
+        let mut made = Vec::new();
+        for (kind, address, port) in ports(rules, have) {
+            let socket = self.spare.pop().ok_or_else(|| {
+                io::Error::other(format!("at most {SPARE} ports can be added while an environment runs"))
+            });
+            let listener = socket.and_then(|s| listening(s, address, port));
+            made.push((kind, listener.step(|| format!("listen on {address}:{port}"))?));
         }
+        Ok(made)
     }
-    Ok(made)
 }

@@ -2,7 +2,7 @@
 //! nothing inside can look at it.
 //!
 //! `mounts` puts the file system together, `confine` gives up every right, `serve` is the loop, `spawn` starts
-//! processes, `dns` answers names, `lo` makes the network, `usage` watches memory where no control group does.
+//! processes, `dns` answers names, `lo` and `netlink` make the network, `usage` watches memory where no control group does.
 //! `host` is the loop where there is no inside.
 
 mod confine;
@@ -10,6 +10,7 @@ mod dns;
 mod host;
 mod lo;
 mod mounts;
+mod netlink;
 mod serve;
 mod spawn;
 mod usage;

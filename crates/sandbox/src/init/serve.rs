@@ -23,7 +23,8 @@ use rustix::{
 use super::{
     SetupError, Step, confine,
     dns::{Dns, Names},
-    lo, mounts,
+    lo::{self, Gate},
+    mounts,
     spawn::{self, Program},
     usage::{self, Scope},
 };
@@ -74,7 +75,7 @@ struct Starting {
 struct Init {
     socket: Option<OwnedFd>,
     children: OwnedFd,
-    dns: Option<Dns>,
+    network: Option<(Dns, Gate)>,
     listening: Vec<ListenerKind>,
     workdir: String,
     /// This program, for its role in entering other roots.
@@ -110,13 +111,13 @@ impl Init {
         mounts::assemble(&spec, &sources)?;
         drop(sources);
         fault::point("init.mounted");
-        let (mut listeners, mut dns) = (Vec::new(), None);
+        let (mut listeners, mut network) = (Vec::new(), None);
         let all_names = spec.weak(Weakness::DnsFilter);
         if !spec.weak(Weakness::NetworkNamespace) {
-            lo::bring_up()?;
-            dns = Some(Dns::start(Names::new(spec.network.egress.clone(), all_names))?);
-            listeners = lo::standard()?;
-            listeners.extend(lo::listen(&spec.network.egress, &[])?);
+            let (gate, made) = lo::bring_up(&spec.network.egress)?;
+            listeners = made;
+            let dns = Dns::start(Names::new(spec.network.egress.clone(), all_names))?;
+            network = Some((dns, gate));
         }
         rustix::process::umask(Mode::from_raw_mode(0o022));
         confine::limit(&spec, soft_memory)?;
@@ -125,7 +126,7 @@ impl Init {
         let mut init = Self {
             socket: None,
             children,
-            dns,
+            network,
             listening: Vec::new(),
             workdir: spec.workdir.display().to_string(),
             exe,
@@ -165,7 +166,7 @@ impl Init {
     fn serve(&mut self) -> io::Result<()> {
         loop {
             self.wait()?;
-            if let Some(dns) = &mut self.dns {
+            if let Some((dns, _)) = &mut self.network {
                 dns.serve();
             }
             self.finish_starts()?;
@@ -184,7 +185,7 @@ impl Init {
         let mut fds = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
         fds.extend(self.dials.iter().map(|dial| PollFd::new(&dial.socket, PollFlags::OUT)));
         fds.extend(self.starting.iter().map(|s| PollFd::new(&s.entering, PollFlags::IN)));
-        let dns: Vec<_> = self.dns.iter().flat_map(Dns::sockets).collect();
+        let dns: Vec<_> = self.network.iter().flat_map(|(dns, _)| dns.sockets()).collect();
         fds.extend(dns.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
         let left =
@@ -285,10 +286,10 @@ impl Init {
     }
 
     fn egress(&mut self, n: u64, rules: Vec<EgressRule>) -> io::Result<()> {
-        let Some(dns) = &mut self.dns else {
+        let Some((dns, gate)) = &mut self.network else {
             return self.done_or(n, false, Refusal::Invalid("no network".into()));
         };
-        match lo::listen(&rules, &self.listening) {
+        match gate.listen(&rules, &self.listening) {
             Ok(listeners) => {
                 dns.set(Names::new(rules, self.all_names));
                 if let Some(socket) = self.socket.as_ref().map(OwnedFd::try_clone).transpose()? {

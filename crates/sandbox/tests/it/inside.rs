@@ -68,6 +68,55 @@ async fn allowed_names_lead_to_the_hosts_listeners() {
 }
 
 #[tokio::test]
+async fn servers_may_bind_what_is_listened_on_outside_and_catch_nothing() {
+    let mut stage = Stage::new();
+    stage.spec.network.egress = ["example.org", "db.example:5432"].map(|r| r.parse().unwrap()).to_vec();
+    let connection = stage.up().await;
+    let script = "import socket\n\
+                  v4=[socket.create_server(('0.0.0.0',p)) for p in (80,5432)]\n\
+                  v6=socket.create_server(('::',443),family=socket.AF_INET6,dualstack_ipv6=True)\n\
+                  own=socket.create_server(('127.0.0.1',3000))\n\
+                  print('up',flush=True)\n\
+                  for s in v4+[v6]: c,_=s.accept();c.sendall(b'from inside');c.close()";
+    connection.exec(request("server", &["/usr/bin/python3", "-c", script], Stdio::Journal)).await.unwrap();
+    event(&connection, |e| matches!(e, Event::Output { .. })).await;
+    let listeners = connection.listeners().await.unwrap();
+    for (wanted, name) in [
+        ("198.18.0.1:80", "example.org"),
+        ("198.18.0.1:443", "example.org"),
+        ("198.18.0.2:5432", "db.example"),
+    ] {
+        let port = wanted.rsplit(':').next().unwrap();
+        let id = format!("client{port}");
+        let script = format!("exec 3<>/dev/tcp/{name}/{port}; cat <&3");
+        connection.exec(request(&id, &["bash", "-c", &script], Stdio::Journal)).await.unwrap();
+        let listener = listeners.iter().find(|l| match &l.kind {
+            ListenerKind::Transparent { port: p } | ListenerKind::Port { port: p, .. } => {
+                p.to_string() == port
+            }
+            ListenerKind::Proxy => false,
+        });
+        let listener = TcpListener::from(listener.unwrap().fd.try_clone().unwrap());
+        listener.set_nonblocking(false).unwrap();
+        let (mut stream, from) = listener.accept().unwrap();
+        assert_eq!(stream.local_addr().unwrap().to_string(), wanted);
+        assert_eq!(from.ip(), offshoot_sandbox::network::OWN);
+        stream.write_all(b"from outside").unwrap();
+        drop(stream);
+        assert_eq!(exit(&connection, &id).await, Exit::Code(0));
+        assert_eq!(said(&connection, &id, Kind::Stdout), "from outside");
+    }
+    for port in [80, 5432, 443] {
+        let mut stream = TcpStream::from(connection.dial(LOCAL, port).await.unwrap());
+        stream.set_nonblocking(false).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "from inside");
+    }
+    connection.down().await.unwrap();
+}
+
+#[tokio::test]
 async fn servers_inside_can_be_dialled() {
     let stage = Stage::new();
     let connection = stage.up().await;
