@@ -33,7 +33,7 @@ impl Activity {
         Arc::new(Self { start: Instant::now(), last: AtomicU64::new(0) })
     }
 
-    fn touch(&self) {
+    pub(crate) fn touch(&self) {
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
     }
@@ -84,6 +84,11 @@ impl Socket {
     pub(crate) fn put_back(mut self, bytes: Bytes) -> Self {
         self.ahead = if self.ahead.is_empty() { bytes } else { [bytes, self.ahead].concat().into() };
         self
+    }
+
+    /// The connection itself, and what is to be read before it. What moves from now on is not counted.
+    pub(crate) fn into_stream(self) -> (TcpStream, Bytes) {
+        (self.stream, self.ahead)
     }
 
     /// Ends when something can be read, or the end was reached; consumes nothing.

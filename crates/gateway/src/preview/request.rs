@@ -200,7 +200,8 @@ impl Connection {
         asked: &Asked,
         name: &PreviewName,
     ) -> Result<Response<Body>, Refusal> {
-        let protocol = head::upgrade(request.version(), request.headers());
+        let version = request.version();
+        let protocol = head::upgrade(version, request.headers());
         let not_looked_at = request
             .headers()
             .get_all(header::UPGRADE)
@@ -218,6 +219,8 @@ impl Connection {
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let protocol = response.headers().get(header::UPGRADE).cloned();
         let server = hyper::upgrade::on(&mut response);
+        // The version is each connection's own: an app that speaks HTTP/1.0 does not end the browser's.
+        *response.version_mut() = version;
         head::response(response.headers_mut(), asked);
         match (client, protocol) {
             (Some(client), Some(protocol)) if switched => {

@@ -383,3 +383,32 @@ async fn use_is_told_of_while_bytes_move() {
     };
     timeout(LONG, told).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_stops_the_app() {
+    // One that sends without end.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let lab = Lab::new(&[("web.task", listener.local_addr().unwrap())]);
+    let mut stream = lab.connect().await;
+    let host = lab.host("web.task");
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
+    let (mut app, _) = listener.accept().await.unwrap();
+    app.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    let chunk = vec![7; 1 << 20];
+    let mut sent = 0;
+    // Nothing is read, so the buffers between (two sockets' and the proxy's own) fill up and no more is taken.
+    while timeout(Duration::from_millis(500), app.write_all(&chunk)).await.is_ok() {
+        sent += 1;
+        assert!(sent < 64, "taken without end");
+    }
+    // Then it is gone, and the app hears of it.
+    drop(stream);
+    let error = timeout(LONG, async {
+        loop {
+            if let Err(error) = app.write_all(&chunk).await {
+                return error;
+            }
+        }
+    });
+    error.await.unwrap();
+}
