@@ -22,6 +22,7 @@ mod oneshot;
 mod questions;
 mod screen;
 mod setup;
+mod subject;
 mod tell;
 mod terminal;
 mod tools;

@@ -204,6 +204,14 @@ pub struct TerminalCommand {
 }
 
 impl AgentDefinition {
+    /// Whether its permission requests can be put to a person and the answer handed over. Not in a terminal, where a
+    /// person answers on the screen, and not where a process is a prompt.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        let speaks = !matches!(self.protocol, Protocol::Terminal | Protocol::Oneshot);
+        speaks && self.permission.ask.is_some()
+    }
+
     /// The program that has to be found.
     #[must_use]
     pub fn program(&self) -> &str {

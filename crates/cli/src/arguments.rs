@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    agents, attach, completions, daemon, diff, discard, doctor, env, exec, follow_up, init, land, logs,
-    prune, ps, run, schema, shell, show, stop,
+    agents, approval, approvals, attach, completions, daemon, diff, discard, doctor, env, exec, follow_up,
+    init, land, logs, prune, ps, run, schema, shell, show, stop,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -33,6 +33,9 @@ pub(crate) enum Command {
     Attach(attach::Args),
     Shell(shell::Args),
     Exec(exec::Args),
+    Approvals(approvals::Args),
+    Approve(approval::ApproveArgs),
+    Deny(approval::DenyArgs),
     Diff(diff::Args),
     FollowUp(follow_up::Args),
     Land(land::Args),

@@ -13,7 +13,16 @@ pub type Key = (&'static str, &'static str, &'static str);
 pub const PROJECT_KEYS: &[Key] = &[
     ("agent.default", "name", "The agent that `run` takes if none is named"),
     ("agent.model", "text", "The model it is given if none is named, as the agent calls it"),
-    ("agent.permission", "`allow`, `deny`", "What an agent's own permission requests get inside the sandbox"),
+    (
+        "agent.permission",
+        "`allow`, `deny`, `ask`",
+        "What an agent's own permission requests get inside the sandbox; `ask`: see docs/approvals.md",
+    ),
+    (
+        "agent.approval-timeout",
+        "time, as in `24h`",
+        "How long a permission request waits for a person; then it counts as denied",
+    ),
     (
         "agent.instructions",
         "text",

@@ -36,6 +36,20 @@ impl Session {
         })
     }
 
+    /// The API path of an approval (encoded already), its task named as seen from the caller's directory.
+    pub(crate) fn approval_path(&self, rest: &str) -> Result<String, Failure> {
+        if rest.is_empty() || rest.len() > 400 {
+            return Err(
+                Problem::new(ProblemKind::Invalid, "approval_invalid", "give TASK/NUMBER or an id").into()
+            );
+        }
+        let scope = match env::current_dir() {
+            Ok(dir) => format!("?path={}", encode(&dir.to_string_lossy())),
+            Err(_) => String::new(),
+        };
+        Ok(format!("/v1/approvals/{rest}{scope}"))
+    }
+
     /// The API path of a task, named as seen from the caller's directory: `/v1/tasks/NAME{rest}?path=…`.
     pub(crate) fn task_path(&self, task: &str, rest: &str) -> Result<String, Failure> {
         if task.is_empty() || task.len() > 200 {

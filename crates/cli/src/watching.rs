@@ -112,7 +112,7 @@ pub(crate) async fn until_over(session: &Session, view: &TaskView, after: u64) -
     let id = view.task.id;
     let mut following = Following::new(session, format!("/v1/tasks/{id}/events"), after);
     let run = view.task.run().map(|run| run.id);
-    let mut printer = event::Printer::new(session.screen.colour);
+    let mut printer = event::Printer::new(session.screen.colour).of_task(view.task.name.as_str());
     let name = view.task.name.clone();
     loop {
         let entry = tokio::select! {

@@ -7,6 +7,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::approval::Subject;
+
 /// Something that happened in a conversation with an agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -55,6 +57,12 @@ pub enum AgentEvent {
         options: Vec<AskOption>,
         /// Whether a person has to answer. If not, the permission policy answers by itself.
         waits: bool,
+        /// The command, the change, the question: as much of it as fits.
+        #[serde(default)]
+        detail: Option<String>,
+        /// The same in a form that can be compared.
+        #[serde(default)]
+        subject: Subject,
     },
     /// A question was answered.
     Answered {
@@ -182,7 +190,7 @@ pub enum AskOptionKind {
 pub enum AnsweredBy {
     /// The permission policy of the run.
     Policy,
-    /// A person.
+    /// A person, or what stands for one: a standing rule, a deadline.
     Person,
 }
 

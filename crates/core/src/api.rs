@@ -6,10 +6,14 @@ use utoipa::ToSchema;
 
 use crate::{
     agent::PermissionPolicy,
+    approval::{ApprovalRecord, Verdict},
     egress::EgressRule,
     event::{Entry, Limits},
+    id::TaskId,
     isolation::Isolation,
+    name::TaskName,
     record::TaskRecord,
+    rule::{RuleRecord, RuleScope},
     time::Timestamp,
 };
 
@@ -196,6 +200,81 @@ pub struct TaskList {
     pub now: Timestamp,
 }
 
+/// `GET /v1/approvals`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalList {
+    /// What waits for a person, the longest first.
+    pub approvals: Vec<ApprovalView>,
+    /// Sequence number of the newest event that the list knows of; a stream from there misses nothing.
+    pub seq: u64,
+    /// The daemon's clock.
+    pub now: Timestamp,
+}
+
+/// An approval with what one has to know to answer it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalView {
+    /// What people call it: `TASK/NUMBER`.
+    pub name: String,
+    /// What the log tells.
+    pub approval: ApprovalRecord,
+    /// Its task.
+    pub task: TaskId,
+    /// Name of its task.
+    pub task_name: TaskName,
+    /// The task's repository.
+    pub root: String,
+    /// The task's agent.
+    pub agent: Option<String>,
+    /// What the run was asked to do, shortened.
+    pub prompt: String,
+    /// Whether the answer can become a standing rule.
+    pub can_be_rule: bool,
+}
+
+/// `POST /v1/approvals/{approval}`: an answer. Not to answer is "not now": it goes on waiting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerParams {
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// One of the offered answers, by its id or label, where a mere yes or no does not do.
+    #[serde(default)]
+    pub option: Option<String>,
+    /// The reason of a no, or an answer in own words; the agent is told.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// From now on the same gets the same answer, in this task or in its project.
+    #[serde(default)]
+    pub rule: Option<RuleScope>,
+    /// The rule is about all commands that begin with these words.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// The rule is about all files below this directory.
+    #[serde(default)]
+    pub below: Option<String>,
+}
+
+/// `GET /v1/approvals/rules`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuleList {
+    /// The newest first.
+    pub rules: Vec<RuleView>,
+}
+
+/// A standing rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuleView {
+    /// What people call it: like the approval that it was made with, `TASK/NUMBER`.
+    pub name: String,
+    /// What the log tells.
+    pub rule: RuleRecord,
+    /// The task in which it was made.
+    pub task: TaskId,
+    /// That task's repository.
+    pub root: String,
+}
+
 /// `GET /v1/events` and `GET /v1/tasks/{task}/events` without `Accept: text/event-stream`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventList {
@@ -325,4 +404,6 @@ pub struct AgentView {
     pub install: String,
     /// Variables it may need to be let in.
     pub auth_env: Vec<String>,
+    /// Whether its permission requests can be put to a person; if not, it works without asking.
+    pub asks: bool,
 }

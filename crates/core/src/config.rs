@@ -51,6 +51,8 @@ pub struct AgentConfig {
     pub model: Option<String>,
     /// What an agent's own permission requests get inside the sandbox.
     pub permission: Option<PermissionPolicy>,
+    /// How long a permission request waits for a person; then it counts as denied.
+    pub approval_timeout: Option<Span>,
     /// What every agent of this project is told, placed where that agent reads it, never in the diff.
     pub instructions: Option<String>,
 }

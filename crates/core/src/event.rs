@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 
 use crate::{
     agent::{AgentEvent, PermissionPolicy},
+    approval::{ApprovalAnswered, ApprovalRequested},
     egress::EgressRule,
-    id::{EnvironmentId, ProjectId, RunId, TaskId},
+    id::{ApprovalId, EnvironmentId, ProjectId, RunId, TaskId},
     isolation::Isolation,
     lifecycle::RunEnd,
     name::TaskName,
@@ -124,6 +125,22 @@ pub enum Event {
     },
     /// What the workspace holds against its base, counted live.
     Changes(Changes),
+    /// Something waits for a person.
+    ApprovalRequested(ApprovalRequested),
+    /// It was answered; the answer is handed over after this.
+    ApprovalAnswered(ApprovalAnswered),
+    /// It is not asked any more.
+    ApprovalWithdrawn {
+        /// Which one.
+        approval: ApprovalId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A person took a standing rule back.
+    RuleRemoved {
+        /// The approval that it was made with.
+        rule: ApprovalId,
+    },
     /// Somebody has to look.
     AttentionNeeded {
         /// Why, for people.

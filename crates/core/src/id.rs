@@ -42,6 +42,10 @@ id!(
     RunId
 );
 id!(
+    /// Something that waits for a person; also the standing rule that was made with its answer.
+    ApprovalId
+);
+id!(
     /// An environment. Also the name of its directory on the host.
     EnvironmentId
 );

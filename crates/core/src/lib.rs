@@ -6,10 +6,12 @@ pub mod name;
 pub mod time;
 
 pub mod agent;
+pub mod approval;
 pub mod event;
 pub mod isolation;
 pub mod lifecycle;
 pub mod record;
+pub mod rule;
 
 pub mod config;
 pub mod egress;

@@ -1,17 +1,21 @@
 //! Projections: what the log adds up to. `TaskRecord::apply` is the only place where an event changes a record,
 //! so dropping the records and folding the log again gives the same.
 
+mod approvals;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
     agent::{AgentEvent, PermissionPolicy, ToolStatus},
+    approval::ApprovalRecord,
     egress::EgressRule,
     event::{Changes, Entry, Event, Limits},
     id::{EnvironmentId, ProjectId, RunId, TaskId},
     isolation::Isolation,
     lifecycle::{EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, TaskChange, TaskState},
     name::TaskName,
+    rule::RuleRecord,
     time::Timestamp,
 };
 
@@ -72,6 +76,15 @@ pub struct TaskRecord {
     pub landed: Option<String>,
     /// A landing that was begun and neither done nor refused.
     pub landing: Option<Landing>,
+    /// What waits for a person, and what was answered and not handed over yet, oldest first.
+    #[serde(default)]
+    pub approvals: Vec<ApprovalRecord>,
+    /// How many approvals there ever were.
+    #[serde(default)]
+    pub approvals_asked: u32,
+    /// Standing rules that were made here, oldest first.
+    #[serde(default)]
+    pub rules: Vec<RuleRecord>,
 }
 
 /// A landing in progress.
@@ -138,6 +151,9 @@ pub struct RunRecord {
     pub output_tokens: u64,
     /// The agent's own estimate of the cost in US dollars.
     pub cost_usd: Option<f64>,
+    /// What its agent is to be told about requests that a person denied, oldest first.
+    #[serde(default)]
+    pub denials: Vec<String>,
 }
 
 /// An environment, as the log tells.
@@ -191,10 +207,13 @@ pub enum FoldError {
     /// The event's environment is not the task's.
     #[error("the task has no such environment")]
     NoEnvironment,
+    /// The event's approval or rule is not one of the task's.
+    #[error("the task has no such approval")]
+    NoApproval,
     /// The transition table does not have this step.
     #[error("a {what} that is {from} cannot {change}")]
     Transition {
-        /// Task, run or environment.
+        /// Task, run, environment or approval.
         what: &'static str,
         /// The state it is in.
         from: String,
@@ -236,6 +255,9 @@ impl TaskRecord {
             unpublished: None,
             landed: None,
             landing: None,
+            approvals: Vec::new(),
+            approvals_asked: 0,
+            rules: Vec::new(),
         })
     }
 
@@ -291,6 +313,7 @@ impl TaskRecord {
                     input_tokens: 0,
                     output_tokens: 0,
                     cost_usd: None,
+                    denials: Vec::new(),
                 });
             }
             Event::RunAdmitted => {
@@ -374,6 +397,11 @@ impl TaskRecord {
                 }
                 self.reason = Some(reason.clone());
             }
+            Event::ApprovalRequested(asked) => self.asked(entry, asked)?,
+            Event::ApprovalAnswered(answered) => self.answered(entry, answered)?,
+            Event::ApprovalWithdrawn { approval, .. } => self.withdrawn(entry, *approval)?,
+            Event::RuleRemoved { rule } => self.rule_removed(*rule)?,
+            Event::AttentionSettled if self.waiting().next().is_some() => {}
             Event::AttentionSettled => {
                 if self.state != TaskState::Running {
                     self.change(TaskChange::Proceed, at)?;
@@ -410,6 +438,8 @@ impl TaskRecord {
                 run.change(RunChange::End(*end))?;
                 run.ended_at = Some(at);
                 run.reason = Some(reason.clone());
+                let run = run.id;
+                self.approvals.retain(|approval| approval.run != run);
                 self.change(
                     match end {
                         RunEnd::Complete => TaskChange::Complete,
@@ -439,6 +469,7 @@ impl TaskRecord {
     }
 
     fn fold_agent(&mut self, entry: &Entry, agent: &AgentEvent) -> Result<(), FoldError> {
+        self.handed_over(entry, agent)?;
         match agent {
             AgentEvent::SessionOpened { session } => self.session = Some(session.clone()),
             AgentEvent::ToolCall { title, status, .. } if !title.is_empty() => {

@@ -72,7 +72,7 @@ impl Engine {
             events.push(Event::RunEnded { end: RunEnd::Stopped, reason: reason.clone() });
         }
         events.push(Event::Discarded { reason: reason.clone() });
-        self.inner.ledger.append(record.id, record.run().map(|r| r.id), events)?;
+        self.record_without_approvals(record.id, record.run().map(|r| r.id), &reason, events)?;
         let mut view = PruneView::default();
         // In this order: the recorded removal says after a crash that nothing is left to do.
         if record.head.as_ref().is_some_and(|head| *head != record.base) {

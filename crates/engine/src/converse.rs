@@ -2,15 +2,20 @@
 //! yet to be said is sent. State lives in the journal and the log only, so this can be cut off anywhere and begun
 //! again: nothing is recorded twice, nothing is sent twice.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use offshoot_agents::{
-    Conversation, ConversationState, Direction, Prompt, Send, SessionWish, Wants, conversation::Wire,
+    Answer, Conversation, Direction, Prompt, Send, SessionWish, Wants, conversation::Wire,
 };
 use offshoot_core::{
     agent::{AgentEvent, ToolStatus, TurnEnd},
+    approval::ApprovalSource,
     event::Event,
     fault,
+    id::RunId,
     lifecycle::TaskState,
     problem::Problem,
     record::{RunRecord, TaskRecord},
@@ -53,6 +58,8 @@ struct Talk {
     stored: u64,
     state: TaskState,
     begun: bool,
+    /// The turn under way, or the last one.
+    turn: Option<u32>,
     turn_end: Option<(TurnEnd, Option<String>)>,
     trouble: Option<String>,
     stderr: Vec<u8>,
@@ -73,13 +80,16 @@ impl Engine {
         let record = self.inner.ledger.task(record.id)?;
         let resumed = matches!(recorded.setup.session, SessionWish::Resume(_));
         let terminal = recorded.setup.wire == Wire::Terminal;
+        let reasons_travel = recorded.setup.wire == Wire::ClaudeStreamJson;
         let tick = if terminal { TERMINAL_TICK } else { TICK };
         let mut talk = Talk {
             conversation: Conversation::new(recorded.setup),
             at: 0,
             stored: record.run().map_or(0, |run| run.offset),
-            state: record.state,
+            // What needs attention because of an approval follows from that alone.
+            state: if record.waiting().next().is_some() { TaskState::Running } else { record.state },
             begun: false,
+            turn: None,
             turn_end: None,
             trouble: None,
             stderr: Vec::new(),
@@ -110,10 +120,17 @@ impl Engine {
                     "its process is gone: the environment had to be started again".to_owned(),
                 ));
             }
-            if self.inner.ledger.task(record.id)?.run().is_some_and(|r| r.stop_requested) {
-                if let ConversationState::InTurn(turn) = talk.conversation.state() {
-                    wants.cancel_turn = Some(turn);
-                }
+            let now = self.inner.ledger.task(record.id)?;
+            wants.answers = answers(&now, run.id, &exec);
+            if let Some(run) = now.run().filter(|_| !reasons_travel) {
+                // Where an answer carries no words, they are said in a turn of their own.
+                let said = (wants.prompts.len()..).zip(run.denials.iter().skip(wants.prompts.len() - 1));
+                let more = said.map(|(n, text)| Prompt { id: format!("denial-{n}"), text: text.clone() });
+                let more: Vec<_> = more.collect();
+                wants.prompts.extend(more);
+            }
+            if now.run().is_some_and(|r| r.stop_requested) {
+                wants.cancel_turn = talk.turn;
                 if !stopping {
                     stopping = true;
                     // It may be frozen; only what runs can be asked to stop.
@@ -130,8 +147,17 @@ impl Engine {
             match talk.conversation.next(&wants) {
                 Some(Send::Bytes(bytes)) => {
                     fault::point("run.send");
+                    let answers = !wants.answers.is_empty();
+                    if answers {
+                        // While nobody answered it may have been frozen.
+                        self.ready(record.id).await?;
+                        fault::point("approval.send");
+                    }
                     // It comes back through the journal; only then has it happened.
                     if live.sandbox.input(&exec, &bytes).await.is_ok() {
+                        if answers {
+                            fault::point("approval.sent");
+                        }
                         continue;
                     }
                 }
@@ -166,7 +192,7 @@ impl Engine {
                         talk.told(event, at, &mut out);
                     }
                     if !out.is_empty() {
-                        self.inner.ledger.append(record.id, Some(run.id), out)?;
+                        self.record_talk(record.id, run.id, &exec, out)?;
                     }
                 }
             }
@@ -241,12 +267,25 @@ impl Engine {
             }
             talk.at = next;
             if !out.is_empty() {
-                self.inner.ledger.append(record.id, Some(run.id), out)?;
+                self.record_talk(record.id, run.id, exec, out)?;
                 fault::point("run.heard");
             }
             let _ = live.sandbox.ack(exec, next).await;
         }
     }
+}
+
+/// The answers that the process `exec` of a run was given and may not have yet, by its questions.
+fn answers(record: &TaskRecord, run: RunId, exec: &str) -> BTreeMap<String, Answer> {
+    let of_run = record.approvals.iter().filter(|approval| approval.run == run);
+    of_run
+        .filter_map(|approval| {
+            let ApprovalSource::Agent { exec: asking, question } = &approval.source;
+            let answered = approval.answer.as_ref().filter(|_| asking == exec)?;
+            let answer = Answer { option: answered.option.clone(), text: answered.text.clone() };
+            Some((question.clone(), answer))
+        })
+        .collect()
 }
 
 impl Talk {
@@ -255,6 +294,10 @@ impl Talk {
         match &event {
             AgentEvent::SessionOpened { .. } | AgentEvent::Message { .. } | AgentEvent::ToolCall { .. } => {
                 self.begun = true;
+            }
+            AgentEvent::TurnStarted { turn, .. } => {
+                self.turn = Some(*turn);
+                self.turn_end = None;
             }
             AgentEvent::TurnEnded { reason, text, .. } => self.turn_end = Some((*reason, text.clone())),
             AgentEvent::Trouble { text, .. } => self.trouble = Some(text.clone()),
@@ -265,10 +308,6 @@ impl Talk {
             AgentEvent::Attention { reason } => {
                 (TaskState::NeedsAttention, Some(Event::AttentionNeeded { reason: reason.clone() }))
             }
-            AgentEvent::Asked { title, .. } => (
-                TaskState::NeedsAttention,
-                Some(Event::AttentionNeeded { reason: format!("it asks: {title}") }),
-            ),
             AgentEvent::TurnStarted { .. }
             | AgentEvent::Message { .. }
             | AgentEvent::ToolCall { .. }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use offshoot_agents::AgentDefinition;
 use offshoot_core::{
+    agent::PermissionPolicy,
     api::{FollowUpParams, TaskParams, TaskView, Variable},
     config::{self, ProjectConfig},
     event::{Event, RunQueued, TaskCreated},
@@ -126,17 +128,18 @@ impl Engine {
         let mut seen = std::collections::BTreeSet::new();
         egress.retain(|rule| seen.insert(rule.clone()));
 
+        let permission =
+            params.permission.or(config.agent.permission).or(user.agent.permission).unwrap_or_default();
+        if let Some(definition) = agent.as_deref().and_then(|a| self.inner.catalog.get(a)) {
+            self.check_permission(definition, permission)?;
+        }
         let queued = RunQueued {
             number: 1,
             prompt: params.prompt.clone(),
             model: params.model.clone().or(config.agent.model.clone()).or(user.agent.model.clone()),
             check: params.check.clone().or(config.check.command.clone()),
             pass_env: names(&params.env),
-            permission: params
-                .permission
-                .or(config.agent.permission)
-                .or(user.agent.permission)
-                .unwrap_or_default(),
+            permission,
             instructions: params.instructions.clone(),
             egress,
             limits: config::limits(&config.limits, &user.limits),
@@ -190,6 +193,35 @@ impl Engine {
         }
         self.look_around(task, run, repository, base);
         Ok(task)
+    }
+
+    /// Refuses a policy that the agent has no way to follow, rather than let it work in another.
+    fn check_permission(
+        &self,
+        definition: &AgentDefinition,
+        permission: PermissionPolicy,
+    ) -> Result<(), Problem> {
+        let can = match permission {
+            PermissionPolicy::Allow => true,
+            PermissionPolicy::Ask => definition.can_ask(),
+            PermissionPolicy::Deny => definition.permission.mode(permission).is_some(),
+        };
+        if can {
+            return Ok(());
+        }
+        let able = self.inner.catalog.iter().filter(|d| d.can_ask()).map(|d| d.name.as_str());
+        Err(Problem::new(
+            ProblemKind::Invalid,
+            "agent_cannot_ask",
+            format!(
+                "{} cannot be asked about from outside: it never puts its questions to us",
+                definition.title
+            ),
+        )
+        .hint(format!(
+            "leave `permission` at \"allow\": the sandbox is the boundary; these can ask: {}",
+            able.collect::<Vec<_>>().join(", ")
+        )))
     }
 
     fn choose_agent(&self, params: &TaskParams, config: &ProjectConfig) -> Result<String, Problem> {

@@ -71,6 +71,8 @@ pub(crate) struct Inner {
     pub secrets: Secrets,
     pub notices: Notices,
     pub started_at: Timestamp,
+    /// Held while it is decided what becomes of approvals.
+    pub deciding: Mutex<()>,
     /// Something may be admitted.
     pub wake: Notify,
     /// Runs that have a driver.
@@ -99,10 +101,11 @@ impl Engine {
                 .map_err(|e| Problem::internal("the start was interrupted", &e))??
         };
         engine.recover().await?;
-        let (scheduler, keeper) = (engine.clone(), engine.clone());
+        let (scheduler, keeper, deadlines) = (engine.clone(), engine.clone(), engine.clone());
         let tasks = vec![
             tokio::spawn(async move { scheduler.schedule().await }),
             tokio::spawn(async move { keeper.keep_house().await }),
+            tokio::spawn(async move { deadlines.keep_deadlines().await }),
         ];
         engine.inner.background.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
         Ok(engine)
@@ -143,6 +146,7 @@ impl Engine {
                 secrets: Secrets::default(),
                 notices: Notices::default(),
                 started_at: clock::now(),
+                deciding: Mutex::default(),
                 wake: Notify::new(),
                 drivers: Mutex::default(),
                 background: Mutex::default(),
@@ -174,6 +178,7 @@ impl Engine {
                 self.drive(task.id);
             }
         }
+        self.answer_by_rules()?;
         let (layout, ledger) = (self.inner.layout.clone(), self.inner.ledger.clone());
         tokio::task::spawn_blocking(move || {
             if let Err(error) = ledger.store().backup() {
@@ -396,6 +401,7 @@ impl Engine {
                     .map(|located| located.program.to_string_lossy().into_owned()),
                 install: definition.install.clone(),
                 auth_env: definition.auth_env.clone(),
+                asks: definition.can_ask(),
             })
             .collect())
     }

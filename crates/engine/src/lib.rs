@@ -10,6 +10,7 @@
 //! | `run` | the driver of one run, from state to state |
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
+//! | `approvals`, `answers` | what waits for a person, and what the answer is |
 //! | `launch`, `converse` | the agent: started once, and talked with |
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
 //! | `review` | diff and landing |
@@ -18,6 +19,8 @@
 //! | `project`, `secrets`, `stream`, `clock` | what these stand on |
 
 mod admission;
+mod answers;
+mod approvals;
 mod cleanup;
 mod clock;
 mod converse;

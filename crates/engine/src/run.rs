@@ -22,6 +22,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// How much of the end of a check's output is kept.
 const CHECK_OUTPUT: usize = 8000;
+/// Why what an agent asked for needs no answer any more.
+const AGENT_GONE: &str = "the agent is gone";
 
 impl Engine {
     /// Starts the driver of a task's run, unless it has one.
@@ -103,7 +105,7 @@ impl Engine {
             }
             (Outcome::Failed(reason), _) => {
                 let events = vec![Event::AgentFailed { reason }, Event::Harvesting];
-                self.inner.ledger.append(record.id, Some(run.id), events)
+                self.record_without_approvals(record.id, Some(run.id), AGENT_GONE, events)
             }
         }
     }
@@ -190,13 +192,13 @@ impl Engine {
         if record.agent.is_some() && has_environment && run.state != RunState::Harvesting {
             // Why it failed comes first: whoever goes on from here after a restart must not take it for done.
             let events = vec![Event::AgentFailed { reason: reason.clone() }, Event::Harvesting];
-            let noted = self.inner.ledger.append(task, Some(run.id), events);
+            let noted = self.record_without_approvals(task, Some(run.id), AGENT_GONE, events);
             if let Err(problem) = noted.and(self.harvest(task, Processes::End).await) {
                 tracing::warn!(%task, %problem, "could not bring out what a failed run left");
             }
         }
         let ended = Event::RunEnded { end: RunEnd::Failed, reason };
-        match self.inner.ledger.append(task, Some(run.id), vec![ended]) {
+        match self.record_without_approvals(task, Some(run.id), AGENT_GONE, vec![ended]) {
             Ok(()) => true,
             Err(problem) => {
                 tracing::error!(%task, %problem, "could not record a failed run");
@@ -221,7 +223,8 @@ impl Engine {
             self.append(&record, run, ended)?;
         } else {
             if !run.stop_requested {
-                self.append(&record, run, Event::StopRequested)?;
+                let reason = "the run was stopped";
+                self.record_without_approvals(record.id, Some(run.id), reason, vec![Event::StopRequested])?;
             }
             self.drive(record.id);
         }

@@ -5,12 +5,13 @@
 //! place.rs   where everything of a user is kept         log.rs     its log, bounded
 //! listen.rs  connections: Unix socket, loopback TCP     guard.rs   who may ask over TCP, and how
 //! routes.rs  the router with its OpenAPI document       answer.rs  bodies, queries and problems on the wire
-//! tasks.rs · exec.rs · events.rs · service.rs           the handlers; each only translates to the engine and back
+//! tasks.rs · approvals.rs · exec.rs · events.rs · service.rs   the handlers; each only translates to the engine and back
 //! ```
 //!
 //! Decides nothing: every rule about tasks is the engine's.
 
 mod answer;
+mod approvals;
 mod daemon;
 mod events;
 mod exec;

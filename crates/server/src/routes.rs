@@ -24,7 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{ProblemBody, Refusal, require_json},
-    events, exec, service, tasks,
+    approvals, events, exec, service, tasks,
 };
 
 /// Header with [`version_tag`], in every answer, and in a client's request if it wants to be refused by a daemon of
@@ -84,6 +84,10 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tasks::discard))
         .routes(routes!(tasks::diff))
         .routes(routes!(tasks::prune))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::answer))
+        .routes(routes!(approvals::rules))
+        .routes(routes!(approvals::remove_rule))
         .routes(routes!(exec::start))
         .routes(routes!(exec::attach))
         .routes(routes!(exec::stream))

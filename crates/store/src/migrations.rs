@@ -71,6 +71,9 @@ const STEPS: &[&str] = &[
         key   TEXT PRIMARY KEY,
         value TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;",
+    // Approvals and standing rules: which tasks made some, since a rule of a project is looked for in all its tasks.
+    "ALTER TABLE tasks ADD COLUMN has_rules INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX tasks_with_rules ON tasks (project) WHERE has_rules = 1;",
 ];
 
 /// Brings the database to today's format, or refuses it.

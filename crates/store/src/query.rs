@@ -126,6 +126,19 @@ impl Store {
         })
     }
 
+    /// The tasks in which standing rules were made that still hold, also landed and discarded ones, newest first; of a
+    /// project, or of all.
+    pub fn tasks_with_rules(&self, project: Option<ProjectId>) -> Result<Vec<TaskRecord>, StoreError> {
+        self.ask(|connection| match project {
+            Some(project) => records(
+                connection,
+                "SELECT record FROM tasks WHERE project = ?1 AND has_rules = 1 ORDER BY id DESC",
+                [project.0.as_bytes()],
+            ),
+            None => records(connection, "SELECT record FROM tasks WHERE has_rules = 1 ORDER BY id DESC", []),
+        })
+    }
+
     /// The runs that wait for admission, first come first.
     pub fn queued(&self) -> Result<Vec<QueuedRun>, StoreError> {
         self.ask(|connection| {

@@ -56,9 +56,9 @@ pub(crate) fn write(
     record.checkpoints = checkpoints;
     connection
         .prepare_cached(
-            "INSERT INTO tasks (id, project, name, state, updated_at, last_seq, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT (id) DO UPDATE SET state = ?4, updated_at = ?5, last_seq = ?6, record = ?7",
+            "INSERT INTO tasks (id, project, name, state, updated_at, last_seq, record, has_rules)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (id) DO UPDATE SET state = ?4, updated_at = ?5, last_seq = ?6, record = ?7, has_rules = ?8",
         )?
         .execute(params![
             id.0.as_bytes(),
@@ -68,6 +68,7 @@ pub(crate) fn write(
             record.updated_at.0,
             last_seq,
             text?,
+            !record.rules.is_empty(),
         ])?;
     for run in record.runs.iter().filter(|run| changed.runs.contains(&run.id)) {
         connection

@@ -15,12 +15,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::lines::{Line, Lines};
-use super::questions::{Questions, Verdict};
+use super::questions::{Asking, Questions, Verdict};
 use super::setup::{Direction, Send, SessionWish, Setup, Wants};
 use super::tell::{say, too_long};
 use super::tools::{Call, Tools};
 use super::turns::{Request, Turns};
-use super::{ConversationState, bound, json};
+use super::{ConversationState, bound, json, subject};
 
 const INITIALIZE: u64 = 1;
 const OPEN: u64 = 2;
@@ -349,11 +349,20 @@ impl Acp {
         let news = tool_call(call);
         let call_id = news.id.clone();
         self.tools.upsert(news, events);
-        let title = self.tools.get(&call_id).and_then(|call| call.title.clone()).unwrap_or_default();
-        let waits = self.setup.permission == PermissionPolicy::Ask;
-        if id.to_string().len() > bound::ID
-            || !self.questions.ask(id.clone(), &title, options, Value::Null, waits, events)
-        {
+        let known = self.tools.get(&call_id).cloned().unwrap_or_default();
+        let kind = known.kind.unwrap_or_default();
+        let subject = subject::of_acp(call, kind, &known.locations, &self.setup.cwd);
+        let shown = subject::change(call).or_else(|| subject::shown(&subject)).or(known.detail);
+        let asking = Asking {
+            wire_id: id.clone(),
+            title: known.title.unwrap_or_default(),
+            detail: shown.unwrap_or_default(),
+            subject,
+            options,
+            data: Value::Null,
+            waits: self.setup.permission == PermissionPolicy::Ask,
+        };
+        if id.to_string().len() > bound::ID || !self.questions.ask(asking, events) {
             self.refuse(id);
         }
     }

@@ -5,18 +5,19 @@
 //! first prompt. A `--resume` of an unknown session ends the process; the caller sees a failed turn and may start
 //! anew.
 
-use offshoot_core::agent::{
-    AgentEvent, AskOption, AskOptionKind, PermissionPolicy, Role, ToolKind, ToolStatus, TurnEnd,
+use offshoot_core::{
+    agent::{AgentEvent, AskOption, AskOptionKind, PermissionPolicy, Role, ToolKind, ToolStatus, TurnEnd},
+    approval::Subject,
 };
 use serde_json::{Value, json};
 
 use super::lines::{Line, Lines};
-use super::questions::{Question, Questions, Verdict};
+use super::questions::{Asking, Question, Questions, Verdict};
 use super::setup::{Direction, Send, SessionWish, Setup, Wants};
 use super::tell::{say, too_long};
 use super::tools::{Call, Tools};
 use super::turns::Turns;
-use super::{ConversationState, bound, json};
+use super::{ConversationState, bound, json, subject};
 
 const ALLOW: &str = "allow";
 const DENY: &str = "deny";
@@ -195,8 +196,18 @@ impl Claude {
             AskOption { id: ALLOW.into(), label: "Allow".into(), kind: AskOptionKind::AllowOnce },
             AskOption { id: DENY.into(), label: "Deny".into(), kind: AskOptionKind::RejectOnce },
         ];
-        let waits = self.setup.permission == PermissionPolicy::Ask;
-        self.questions.ask(id.clone(), &title, options, Value::Null, waits, events)
+        let input = request.get("input").unwrap_or(&Value::Null);
+        let subject = subject::of_claude(name, input, tool_kind(name), &self.setup.cwd);
+        let asking = Asking {
+            wire_id: id.clone(),
+            title,
+            detail: subject::edit(input).or_else(|| subject::shown(&subject)).unwrap_or_default(),
+            subject,
+            options,
+            data: Value::Null,
+            waits: self.setup.permission == PermissionPolicy::Ask,
+        };
+        self.questions.ask(asking, events)
     }
 
     /// A question to the person, not for permission: no policy can answer it, but it can be turned away.
@@ -219,9 +230,17 @@ impl Claude {
             label: "No answer: decide yourself".into(),
             kind: AskOptionKind::RejectOnce,
         });
-        let waits = self.setup.permission != PermissionPolicy::Deny;
-        let data = json!({"questions": questions});
-        self.questions.ask(id.clone(), &title, options, data, waits, events)
+        let all: Vec<_> = questions.iter().map(|one| json::text(one, "/question")).collect();
+        let asking = Asking {
+            wire_id: id.clone(),
+            title,
+            detail: all.join("\n"),
+            subject: Subject::Question,
+            options,
+            data: json!({"questions": questions}),
+            waits: self.setup.permission != PermissionPolicy::Deny,
+        };
+        self.questions.ask(asking, events)
     }
 
     fn result(&mut self, message: &Value, events: &mut Vec<AgentEvent>) {
@@ -339,9 +358,8 @@ fn answer(question: &Question, verdict: Verdict) -> Value {
     }
 }
 
-fn tool_use(block: &Value) -> Call {
-    let name = json::text(block, "/name");
-    let kind = match name {
+fn tool_kind(name: &str) -> ToolKind {
+    match name {
         "Read" | "NotebookRead" => ToolKind::Read,
         "Write" | "Edit" | "MultiEdit" | "NotebookEdit" => ToolKind::Edit,
         "Grep" | "Glob" | "LS" | "ToolSearch" => ToolKind::Search,
@@ -349,7 +367,11 @@ fn tool_use(block: &Value) -> Call {
         "Task" | "TodoWrite" | "EnterPlanMode" | "ExitPlanMode" => ToolKind::Think,
         "WebFetch" | "WebSearch" => ToolKind::Fetch,
         _ => ToolKind::Other,
-    };
+    }
+}
+
+fn tool_use(block: &Value) -> Call {
+    let name = json::text(block, "/name");
     let field =
         |name: &str| block.pointer("/input").and_then(|input| input.get(name)).and_then(Value::as_str);
     let path = field("file_path").or_else(|| field("notebook_path")).or_else(|| field("path"));
@@ -360,7 +382,7 @@ fn tool_use(block: &Value) -> Call {
     Call {
         id: json::text(block, "/id").to_owned(),
         title: Some(title),
-        kind: Some(kind),
+        kind: Some(tool_kind(name)),
         status: Some(ToolStatus::Running),
         locations: path.map(str::to_owned).into_iter().collect(),
         detail: field("command").map(str::to_owned),

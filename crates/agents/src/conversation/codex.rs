@@ -4,18 +4,19 @@
 //! Codex's own sandbox is always told to stay off (`danger-full-access`): it nests bubblewrap, which a sandbox like
 //! ours does not permit, and ours is the boundary. Approvals are independent of it.
 
-use offshoot_core::agent::{
-    AgentEvent, AskOption, AskOptionKind, PermissionPolicy, Role, ToolKind, ToolStatus, TurnEnd,
+use offshoot_core::{
+    agent::{AgentEvent, AskOption, AskOptionKind, PermissionPolicy, Role, ToolKind, ToolStatus, TurnEnd},
+    approval::Subject,
 };
 use serde_json::{Value, json};
 
 use super::lines::{Line, Lines};
-use super::questions::{Question, Questions, Verdict};
+use super::questions::{Asking, Question, Questions, Verdict};
 use super::setup::{Direction, Send, SessionWish, Setup, Wants};
 use super::tell::{say, too_long};
 use super::tools::{Call, Tools};
 use super::turns::{Request, Turns};
-use super::{ConversationState, bound, json};
+use super::{ConversationState, bound, json, subject};
 
 const INITIALIZE: u64 = 1;
 const OPEN: u64 = 2;
@@ -214,7 +215,29 @@ impl Codex {
                     option(ALWAYS, "Allow for this session", AskOptionKind::AllowAlways),
                     option(DECLINE, "Deny", AskOptionKind::RejectOnce),
                 ];
-                self.questions.ask(id.clone(), &title, options, Value::Null, asks, events)
+                let known = self.tools.get(json::text(params, "/itemId")).cloned().unwrap_or_default();
+                let subject = if method == "item/fileChange/requestApproval" {
+                    subject::files(ToolKind::Edit, &known.locations, &self.setup.cwd)
+                } else if command.is_empty() {
+                    Subject::Unclear
+                } else {
+                    Subject::Command { command: shell_words(command) }
+                };
+                let reason = json::text(params, "/reason");
+                let shown = known.detail.filter(|detail| !detail.is_empty());
+                let shown = subject::shown(&subject).filter(|_| !command.is_empty()).or(shown);
+                let parts = [reason, shown.as_deref().unwrap_or_default()];
+                let detail: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+                let asking = Asking {
+                    wire_id: id.clone(),
+                    title,
+                    detail: detail.join("\n"),
+                    subject,
+                    options,
+                    data: Value::Null,
+                    waits: asks,
+                };
+                self.questions.ask(asking, events)
             }
             "item/tool/requestUserInput" => {
                 let questions = json::list(params, "/questions");
@@ -231,9 +254,17 @@ impl Codex {
                     kind: AskOptionKind::RejectOnce,
                 });
                 let ids: Vec<&str> = questions.iter().map(|question| json::text(question, "/id")).collect();
-                let waits = self.setup.permission != PermissionPolicy::Deny;
-                let title = json::text(first, "/question").to_owned();
-                self.questions.ask(id.clone(), &title, options, json!({"ids": ids}), waits, events)
+                let all: Vec<_> = questions.iter().map(|one| json::text(one, "/question")).collect();
+                let asking = Asking {
+                    wire_id: id.clone(),
+                    title: json::text(first, "/question").to_owned(),
+                    detail: all.join("\n"),
+                    subject: Subject::Question,
+                    options,
+                    data: json!({"ids": ids}),
+                    waits: self.setup.permission != PermissionPolicy::Deny,
+                };
+                self.questions.ask(asking, events)
             }
             _ => false,
         }
@@ -426,11 +457,19 @@ fn first_answer(answers: Option<&Value>) -> Option<&str> {
     json::list(answers?.as_object()?.values().next()?, "/answers").first()?.as_str()
 }
 
-/// `/bin/bash -lc 'echo hi'` is how Codex runs `echo hi`.
+/// `/bin/bash -lc 'echo hi'` is how Codex runs `echo hi`, and `/bin/bash -lc ls` how it runs `ls`. What is quoted in
+/// another way stays as it is: taken apart wrongly it would be another command.
 fn shell_words(command: &str) -> String {
-    let inner = command.strip_prefix("/bin/bash -lc ").or_else(|| command.strip_prefix("bash -lc "));
-    let inner = inner.and_then(|inner| inner.strip_prefix('\'')?.strip_suffix('\''));
-    inner.unwrap_or(command).to_owned()
+    let inner = ["/bin/bash -lc ", "bash -lc ", "/bin/sh -lc ", "sh -lc "];
+    let inner = inner.iter().find_map(|shell| command.strip_prefix(shell));
+    let plain = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric());
+    let quoted = |inner: &'_ str| {
+        let text = inner.strip_prefix('\'')?.strip_suffix('\'')?;
+        (!text.contains('\'')).then(|| text.to_owned())
+    };
+    let inner =
+        inner.and_then(|inner| quoted(inner).or_else(|| Some(inner).filter(plain).map(str::to_owned)));
+    inner.unwrap_or_else(|| command.to_owned())
 }
 
 /// What Codex calls an item; those that are not tool calls come out without an id and are passed over.
@@ -453,7 +492,10 @@ fn tool(item: &Value) -> Call {
             let more = changes.len().saturating_sub(1);
             let title =
                 if more > 0 { format!("Edit {first} (and {more} more)") } else { format!("Edit {first}") };
-            (ToolKind::Edit, title, String::new())
+            let changed = changes
+                .iter()
+                .map(|one| format!("{}\n{}", json::text(one, "/path"), json::text(one, "/diff")));
+            (ToolKind::Edit, title, changed.collect::<Vec<_>>().join("\n"))
         }
         "mcpToolCall" | "dynamicToolCall" => {
             let error = json::text(item, "/error/message");

@@ -1,10 +1,13 @@
 //! Questions an agent asks and waits for. Their keys are numbered by us: an agent that used an id again could
 //! otherwise have an old yes applied to a new question.
 
-use offshoot_core::agent::{AgentEvent, AnsweredBy, AskOption, AskOptionKind, PermissionPolicy};
+use offshoot_core::{
+    agent::{AgentEvent, AnsweredBy, AskOption, AskOptionKind, PermissionPolicy},
+    approval::Subject,
+};
 use serde_json::Value;
 
-use super::{Wants, bound, setup::Answer};
+use super::{Wants, bound, setup::Answer, subject};
 
 /// All the data kept of open questions: one tool call with a large file in it, and some.
 const DATA: usize = 2 * bound::LINE;
@@ -32,6 +35,25 @@ pub(super) struct Question {
     pub(super) withdrawn: bool,
 }
 
+/// A question as it came.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// The id to answer to.
+    pub(super) wire_id: Value,
+    /// What it wants, in the agent's words.
+    pub(super) title: String,
+    /// The command, the change, the question.
+    pub(super) detail: String,
+    /// The same in a form that can be compared.
+    pub(super) subject: Subject,
+    /// The possible answers.
+    pub(super) options: Vec<AskOption>,
+    /// What the answer has to carry back.
+    pub(super) data: Value,
+    /// Whether a person has to answer.
+    pub(super) waits: bool,
+}
+
 /// What is to be answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -41,15 +63,8 @@ pub(super) enum Verdict {
 
 impl Questions {
     /// Takes note of a question. Returns false if there is no room for it: then it has to be refused.
-    pub(super) fn ask(
-        &mut self,
-        wire_id: Value,
-        title: &str,
-        options: Vec<AskOption>,
-        data: Value,
-        waits: bool,
-        events: &mut Vec<AgentEvent>,
-    ) -> bool {
+    pub(super) fn ask(&mut self, asking: Asking, events: &mut Vec<AgentEvent>) -> bool {
+        let Asking { wire_id, title, detail, subject, options, data, waits } = asking;
         let size = data.to_string().len();
         let kept: usize = self.open.iter().map(|question| question.size).sum();
         if self.open.len() >= bound::QUESTIONS
@@ -60,12 +75,14 @@ impl Questions {
         }
         self.asked += 1;
         let key = format!("ask-{}", self.asked);
-        let title = if title.trim().is_empty() { "permission" } else { title };
+        let title = if title.trim().is_empty() { "permission" } else { &title };
         events.push(AgentEvent::Asked {
             id: key.clone(),
             title: bound::title(title),
             options: options.clone(),
             waits,
+            detail: (!detail.trim().is_empty()).then(|| bound::shorten(&detail, bound::DETAIL)),
+            subject: subject::whole(subject),
         });
         self.open.push(Question { key, wire_id, options, data, size, waits, withdrawn: false });
         true

@@ -10,7 +10,7 @@ use crate::{
     text::{escape_line, pad},
 };
 
-/// List the agents Offshoot knows, and where each was found
+/// List the agents Offshoot knows, whether they can ask you for permission, and where each was found
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -31,16 +31,17 @@ pub(crate) async fn list(session: &Session) -> Result<Vec<AgentView>, Failure> {
 }
 
 fn table(agents: &[AgentView], columns: usize) -> String {
-    let mut text = String::from("AGENT       PROTOCOL          WHERE\n");
+    let mut text = String::from("AGENT       PROTOCOL            ASKS  WHERE\n");
     for agent in agents {
         let place = match &agent.program {
             Some(program) => program.clone(),
             None => format!("not installed: {}", agent.install),
         };
         let line = format!(
-            "{}  {}  {}",
+            "{}  {}  {}  {}",
             pad(&escape_line(&agent.name), 10),
-            pad(&escape_line(&agent.protocol), 16),
+            pad(&escape_line(&agent.protocol), 18),
+            if agent.asks { "yes " } else { "no  " },
             escape_line(&place)
         );
         text.push_str(&crate::text::cut(&line, columns));

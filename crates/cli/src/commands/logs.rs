@@ -36,7 +36,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         return raw(&args, &view, session).await;
     }
     let id = view.task.id.to_string();
-    let mut printer = Printer::new(session.screen.colour);
+    let mut printer = Printer::new(session.screen.colour).of_task(view.task.name.as_str());
     let mut after = 0;
     for entry in entries(session, &id).await? {
         after = entry.seq;

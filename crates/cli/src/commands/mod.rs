@@ -1,6 +1,8 @@
 //! One file a command: `Args` is what can be typed after it, `run` what it does.
 
 pub(crate) mod agents;
+pub(crate) mod approval;
+pub(crate) mod approvals;
 pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod daemon;
@@ -35,6 +37,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Attach(args) => attach::run(args, session).await,
         Command::Shell(args) => shell::run(args, session).await,
         Command::Exec(args) => exec::run(args, session).await,
+        Command::Approvals(args) => approvals::run(args, session).await,
+        Command::Approve(args) => approval::approve(args, session).await,
+        Command::Deny(args) => approval::deny(args, session).await,
         Command::Diff(args) => diff::run(args, session).await,
         Command::FollowUp(args) => follow_up::run(args, session).await,
         Command::Land(args) => land::run(args, session).await,

@@ -37,11 +37,14 @@ const REDRAW: Duration = Duration::from_millis(200);
 const TICK: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
+    let first = list(&args, session).await?;
     if args.watch {
-        return watch(&args, session).await;
+        return redraw(session, first.seq, async || {
+            text(&list(&args, session).await?, session).await.map(Some)
+        })
+        .await;
     }
-    let list = list(&args, session).await?;
-    show(&list, session).await?;
+    session.screen.print(&text(&first, session).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,20 +57,22 @@ async fn list(args: &Args, session: &Session) -> Result<TaskList, Failure> {
     session.client.get(&path).await
 }
 
-async fn show(list: &TaskList, session: &Session) -> Result<(), Failure> {
+async fn text(list: &TaskList, session: &Session) -> Result<String, Failure> {
     if session.screen.json {
-        session.screen.print_json(list)?;
-        return Ok(());
+        return Ok(serde_json::to_string(list).map_err(io::Error::from)?);
     }
     let daemon: DaemonView = session.client.get("/v1/daemon").await?;
-    session.screen.print(&ps::table(list, Some(&daemon), session.screen.columns(), session.screen.colour))?;
-    Ok(())
+    Ok(ps::table(list, Some(&daemon), session.screen.columns(), session.screen.colour))
 }
 
-/// Draws again when something happened, until `q`. Without a terminal each state of the list is printed after the other.
-async fn watch(args: &Args, session: &Session) -> Outcome {
-    let first = list(args, session).await?;
-    let mut following = Following::new(session, "/v1/events".to_owned(), first.seq);
+/// Draws what `text` gives again when something happened after `seq`, until `q`. Without a terminal each text is printed
+/// after the other; `None` is nothing new.
+pub(crate) async fn redraw(
+    session: &Session,
+    seq: u64,
+    mut text: impl AsyncFnMut() -> Result<Option<String>, Failure>,
+) -> Outcome {
+    let mut following = Following::new(session, "/v1/events".to_owned(), seq);
     let on_screen = session.screen.stdout_tty && !session.screen.json;
     let keys = Cbreak::begin().ok();
     let mut typed = if keys.is_some() { Some(read_keys()) } else { None };
@@ -75,7 +80,6 @@ async fn watch(args: &Args, session: &Session) -> Outcome {
         io::stdout().write_all(b"\x1b[?1049h\x1b[?25l")?;
     }
     let _restored = keys;
-    let mut current = first;
     let mut due = Some(Instant::now());
     let mut tick = tokio::time::interval(TICK);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -90,16 +94,11 @@ async fn watch(args: &Args, session: &Session) -> Outcome {
             }
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 due = None;
-                current = match list(args, session).await {
-                    Ok(list) => list,
+                match text().await {
+                    Ok(Some(text)) if on_screen => draw(&text)?,
+                    Ok(Some(text)) => session.screen.print(&text)?,
+                    Ok(None) => {}
                     Err(failure) => break Err(failure),
-                };
-                if on_screen {
-                    let daemon: DaemonView = session.client.get("/v1/daemon").await?;
-                    let text = ps::table(&current, Some(&daemon), session.screen.columns(), session.screen.colour);
-                    draw(&text)?;
-                } else {
-                    show(&current, session).await?;
                 }
             }
             key = next_key(&mut typed) => match key {
@@ -115,7 +114,6 @@ async fn watch(args: &Args, session: &Session) -> Outcome {
         io::stdout().write_all(b"\x1b[?25h\x1b[?1049l")?;
         io::stdout().flush()?;
     }
-    drop(current);
     result.map(|()| ExitCode::SUCCESS)
 }
 

@@ -62,6 +62,8 @@ pub(crate) enum Permission {
     Allow,
     /// Said no to
     Deny,
+    /// Put to you: see `offshoot approvals`
+    Ask,
 }
 
 impl From<Permission> for PermissionPolicy {
@@ -69,6 +71,7 @@ impl From<Permission> for PermissionPolicy {
         match permission {
             Permission::Allow => Self::Allow,
             Permission::Deny => Self::Deny,
+            Permission::Ask => Self::Ask,
         }
     }
 }

@@ -6,7 +6,7 @@ use offshoot_core::{
     lifecycle::RunEnd,
 };
 
-use super::colour::Paint;
+use super::{approval::Teller, colour::Paint};
 use crate::text::{count, escape_block, escape_line, short, size, span};
 
 /// Makes lines of entries. Holds back a message until it is whole.
@@ -14,6 +14,7 @@ use crate::text::{count, escape_block, escape_line, short, size, span};
 pub(crate) struct Printer {
     paint: Paint,
     message: Option<(Role, String)>,
+    approvals: Teller,
 }
 
 /// Longest message held back before its beginning is shown: some screens of text.
@@ -22,7 +23,13 @@ const MAX_HELD: usize = 16 << 10;
 impl Printer {
     /// With or without colour.
     pub(crate) fn new(colour: bool) -> Self {
-        Self { paint: Paint(colour), message: None }
+        Self { paint: Paint(colour), message: None, approvals: Teller::default() }
+    }
+
+    /// For somebody who may want to answer what this task asks.
+    pub(crate) fn of_task(mut self, name: &str) -> Self {
+        self.approvals.task = Some(name.to_owned());
+        self
     }
 
     /// What to show now that this entry is known.
@@ -38,7 +45,8 @@ impl Printer {
             }
             return before;
         }
-        let line = line(&entry.event, self.paint);
+        let about = self.approvals.tell(&entry.event, self.paint);
+        let line = about.or_else(|| line(&entry.event, self.paint));
         line.as_ref()?;
         let lines: Vec<String> = self.flush().into_iter().chain(line).collect();
         Some(lines.join("\n"))
@@ -106,6 +114,11 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
             format!("checkpoint {number}: {} ({})", escape_line(title), count((*changed).into(), "file"))
         }
         Event::Changes(_) => return None,
+        // `Teller` says these.
+        Event::ApprovalRequested(_)
+        | Event::ApprovalAnswered(_)
+        | Event::ApprovalWithdrawn { .. }
+        | Event::RuleRemoved { .. } => return None,
         Event::AttentionNeeded { reason } => {
             return Some(paint.red(&format!("needs attention: {}", escape_line(reason))));
         }
@@ -176,15 +189,15 @@ fn agent_line(event: &AgentEvent, paint: Paint) -> Option<String> {
                 }
             }
         }
-        AgentEvent::Asked { title, waits: true, .. } => paint.red(&format!("asks: {}", escape_line(title))),
+        // The approval that it is says so.
+        AgentEvent::Asked { waits: true, .. } => return None,
         AgentEvent::Asked { title, .. } => paint.faint(&format!("asks: {}", escape_line(title))),
         AgentEvent::Answered { option, by, .. } => {
-            let who = match by {
-                AnsweredBy::Policy => "by policy",
-                AnsweredBy::Person => "by a person",
-            };
-            let what = if option.is_empty() { "withdrawn".to_owned() } else { escape_line(option) };
-            paint.faint(&format!("answered {who}: {what}"))
+            let what = if option.is_empty() { "nothing".to_owned() } else { escape_line(option) };
+            paint.faint(&match by {
+                AnsweredBy::Policy => format!("answered by policy: {what}"),
+                AnsweredBy::Person => format!("the agent was told: {what}"),
+            })
         }
         AgentEvent::Trouble { text, retrying } => {
             let retrying = if *retrying { " (tries again)" } else { "" };

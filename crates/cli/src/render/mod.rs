@@ -1,5 +1,6 @@
 //! Tasks, events and diffs as text. Pure functions of what the daemon answered; all foreign text is escaped here.
 
+pub(crate) mod approval;
 pub(crate) mod colour;
 pub(crate) mod diff;
 pub(crate) mod event;

@@ -148,6 +148,11 @@ fn foot(list: &TaskList, daemon: &DaemonView) -> Vec<String> {
         "{} active, {} queued; room for {} more",
         daemon.active_runs, daemon.queued_runs, daemon.room_for
     )];
+    match list.tasks.iter().map(|view| view.task.waiting().count()).sum::<usize>() {
+        0 => {}
+        1 => notes.push("1 question waits for you: offshoot approvals".to_owned()),
+        many => notes.push(format!("{many} questions wait for you: offshoot approvals")),
+    }
     let live =
         || list.tasks.iter().filter_map(|v| v.task.environment.as_ref()).filter(|e| e.state.has_processes());
     let mut tiers: Vec<&str> = live().filter_map(|e| e.tier.as_deref()).collect();

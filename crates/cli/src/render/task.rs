@@ -8,6 +8,7 @@ use offshoot_core::{
 };
 
 use super::{
+    approval,
     colour::Paint,
     event::{Printer, cost, limits},
 };
@@ -54,6 +55,11 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
     }
     for notice in &task.notices {
         fact("note", escape_line(notice));
+    }
+    for approval in task.waiting() {
+        let name = format!("{}/{}", task.name, approval.number);
+        text.push_str(&format!("\n{}\n", paint.bold(&format!("{name} waits for you"))));
+        text.push_str(&approval::body(&name, approval, paint));
     }
     for run in &task.runs {
         text.push('\n');

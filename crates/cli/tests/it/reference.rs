@@ -55,6 +55,7 @@ fn the_page_has_every_key() {
         default = "x"
         model = "x"
         permission = "allow"
+        approval-timeout = "1h"
         instructions = "x"
         [egress]
         allow = ["example.org"]

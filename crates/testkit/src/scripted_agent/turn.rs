@@ -138,7 +138,8 @@ impl Turn {
                         PermissionOption::new(option.clone(), option.clone(), PermissionOptionKind::AllowOnce)
                     })
                     .collect();
-                let Some(chosen) = self.ask(&id, &question, options).await? else {
+                let fields = ToolCallUpdateFields::new().title(question);
+                let Some(chosen) = self.ask(&id, fields, options).await? else {
                     return Ok(Flow::Cancelled);
                 };
                 self.end(&id, Ok(vec![chosen.clone().into()]))?;
@@ -226,8 +227,13 @@ impl Turn {
     }
 
     /// Asks; `None` if the turn was cancelled meanwhile.
-    async fn ask(&self, id: &str, title: &str, options: Vec<PermissionOption>) -> Result<Option<String>> {
-        let call = ToolCallUpdate::new(id.to_owned(), ToolCallUpdateFields::new().title(title.to_owned()));
+    async fn ask(
+        &self,
+        id: &str,
+        fields: ToolCallUpdateFields,
+        options: Vec<PermissionOption>,
+    ) -> Result<Option<String>> {
+        let call = ToolCallUpdate::new(id.to_owned(), fields);
         let request = RequestPermissionRequest::new(self.id.clone(), call, options);
         let response = self.connection.send_request(request).block_task().await?;
         Ok(match response.outcome {
@@ -237,7 +243,7 @@ impl Turn {
     }
 
     /// Whether a tool call may go on. `None`: the turn was cancelled.
-    async fn permitted(&self, id: &str, title: &str) -> Result<Option<bool>> {
+    async fn permitted(&self, id: &str, fields: ToolCallUpdateFields) -> Result<Option<bool>> {
         if self.session.mode != ASK {
             return Ok(Some(true));
         }
@@ -246,7 +252,7 @@ impl Turn {
             PermissionOption::new("always", "Yes, always", PermissionOptionKind::AllowAlways),
             PermissionOption::new("no", "No", PermissionOptionKind::RejectOnce),
         ];
-        Ok(self.ask(id, title, options).await?.map(|chosen| chosen != "no"))
+        Ok(self.ask(id, fields, options).await?.map(|chosen| chosen != "no"))
     }
 
     async fn edit(&mut self, path: &str, old: Option<String>, new: Result<String, String>) -> Result<Flow> {
@@ -259,7 +265,9 @@ impl Turn {
                 return Ok(Flow::Go);
             }
         };
-        match self.permitted(&id, &title).await? {
+        let change = Diff::new(self.session.cwd.join(path), text.clone()).old_text(old.clone());
+        let fields = ToolCallUpdateFields::new().title(title).content(vec![ToolCallContent::Diff(change)]);
+        match self.permitted(&id, fields).await? {
             None => return Ok(Flow::Cancelled),
             Some(false) => {
                 self.end(&id, Err("not permitted".to_owned()))?;
@@ -280,7 +288,9 @@ impl Turn {
 
     async fn shell(&mut self, command: &str) -> Result<Flow> {
         let id = self.begin(command, ToolKind::Execute, None)?;
-        match self.permitted(&id, command).await? {
+        let input = serde_json::json!({ "command": command });
+        let fields = ToolCallUpdateFields::new().title(command.to_owned()).raw_input(input);
+        match self.permitted(&id, fields).await? {
             None => return Ok(Flow::Cancelled),
             Some(false) => {
                 self.end(&id, Err("not permitted".to_owned()))?;

@@ -1,0 +1,130 @@
+//! What approvals and rules do to a task's record.
+//!
+//! A record holds the approvals that wait and those whose answer was not handed over yet; what became of the others
+//! stands in the log. A task that waits for a person needs attention: that follows from its approvals here and is no
+//! event of its own.
+
+use super::{FoldError, TaskRecord, refused};
+use crate::{
+    agent::AgentEvent,
+    approval::{
+        Answerer, ApprovalAnswered, ApprovalChange, ApprovalRecord, ApprovalRequested, ApprovalSource,
+        ApprovalState, Verdict,
+    },
+    event::Entry,
+    id::ApprovalId,
+    lifecycle::{TaskChange, TaskState},
+    rule::RuleRecord,
+};
+
+impl TaskRecord {
+    /// The approvals that wait for a person, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = &ApprovalRecord> {
+        self.approvals.iter().filter(|approval| approval.state == ApprovalState::Waiting)
+    }
+
+    pub(super) fn asked(&mut self, entry: &Entry, asked: &ApprovalRequested) -> Result<(), FoldError> {
+        let run = self.run_mut(entry)?.id;
+        self.approvals_asked = self.approvals_asked.max(asked.number);
+        let asked = asked.clone();
+        self.approvals.push(ApprovalRecord {
+            id: asked.approval,
+            number: asked.number,
+            run,
+            source: asked.source,
+            title: asked.title,
+            detail: asked.detail,
+            subject: asked.subject,
+            options: asked.options,
+            asked_at: entry.at,
+            deadline: asked.deadline,
+            state: ApprovalState::Waiting,
+            answer: None,
+        });
+        self.attend(entry)
+    }
+
+    pub(super) fn answered(&mut self, entry: &Entry, answered: &ApprovalAnswered) -> Result<(), FoldError> {
+        let approval = self.approval_mut(answered.approval)?;
+        change(approval, answered.change())?;
+        approval.answer = Some(answered.clone());
+        let (number, title) = (approval.number, approval.title.clone());
+        if let Some(rule) = &answered.rule {
+            self.rules.push(RuleRecord {
+                id: answered.approval,
+                number,
+                verdict: answered.verdict,
+                text: answered.text.clone(),
+                scope: rule.scope,
+                matches: rule.matches.clone(),
+                made_at: entry.at,
+            });
+        }
+        // What a person gives as a reason is said once; a rule would say it again and again.
+        if let (Verdict::Deny, Answerer::Person, Some(reason)) =
+            (answered.verdict, answered.by, &answered.text)
+        {
+            let said = format!(
+                "Permission was denied for: {title}\nReason: {reason}\nGo on without it, or in another way."
+            );
+            self.run_mut(entry)?.denials.push(said);
+        }
+        self.attend(entry)
+    }
+
+    pub(super) fn withdrawn(&mut self, entry: &Entry, approval: ApprovalId) -> Result<(), FoldError> {
+        change(self.approval_mut(approval)?, ApprovalChange::Withdraw)?;
+        self.approvals.retain(|one| one.id != approval);
+        self.attend(entry)
+    }
+
+    pub(super) fn rule_removed(&mut self, rule: ApprovalId) -> Result<(), FoldError> {
+        let before = self.rules.len();
+        self.rules.retain(|one| one.id != rule);
+        if self.rules.len() == before { Err(FoldError::NoApproval) } else { Ok(()) }
+    }
+
+    /// An answer that reached the agent is not kept any longer.
+    pub(super) fn handed_over(&mut self, entry: &Entry, agent: &AgentEvent) -> Result<(), FoldError> {
+        let AgentEvent::Answered { id, .. } = agent else { return Ok(()) };
+        let run = self.run_mut(entry)?;
+        let (run, running) = (run.id, run.exec.clone());
+        self.approvals.retain(|approval| {
+            let ApprovalSource::Agent { exec, question } = &approval.source;
+            approval.state == ApprovalState::Waiting
+                || approval.run != run
+                || question != id
+                || Some(exec) != running.as_ref()
+        });
+        Ok(())
+    }
+
+    /// Needs attention as long as anything waits.
+    fn attend(&mut self, entry: &Entry) -> Result<(), FoldError> {
+        let waits = self.waiting().next().map(|approval| format!("it asks: {}", approval.title));
+        match waits {
+            Some(reason) => {
+                if self.state != TaskState::NeedsAttention {
+                    self.change(TaskChange::Attend, entry.at)?;
+                }
+                self.reason = Some(reason);
+            }
+            None if self.state == TaskState::NeedsAttention => {
+                self.change(TaskChange::Proceed, entry.at)?;
+                self.reason = None;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn approval_mut(&mut self, id: ApprovalId) -> Result<&mut ApprovalRecord, FoldError> {
+        self.approvals.iter_mut().find(|approval| approval.id == id).ok_or(FoldError::NoApproval)
+    }
+}
+
+fn change(approval: &mut ApprovalRecord, change: ApprovalChange) -> Result<(), FoldError> {
+    let after = approval.state.after(change);
+    approval.state = after.ok_or_else(|| refused("approval", approval.state, change))?;
+    Ok(())
+}
