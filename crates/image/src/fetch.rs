@@ -1,8 +1,7 @@
 //! One layer, from where its bytes are to its directory.
 //!
 //! Invariants: what a registry sends is unpacked only once its digest is known to be right, so that who pins a digest has
-//! only its author's bytes unpacked; a directory gets its name only when the digest of the unpacked tar is right and the
-//! files are on disk. Killed at any moment, this leaves a directory below `building/` and nothing else: what is
+//! only its author's bytes unpacked; a directory gets its name only when the digest of the unpacked tar is right. Killed at any moment, this leaves a directory below `building/` and nothing else: what is
 //! downloaded is a file without a name.
 //!
 //! Blocking; called on a thread for such things, one for each layer at a time.
@@ -25,7 +24,7 @@ use crate::{
     network::Cancel,
     registry::RegistryError,
     source::{Blob, Layer, unless},
-    store::Store,
+    store::{Store, StoreError, delete},
     unpack::{UnpackError, unpack},
 };
 
@@ -65,6 +64,9 @@ pub enum LayerError {
         #[source]
         source: io::Error,
     },
+    /// The directory of images cannot be used.
+    #[error("it could not be kept")]
+    Store(#[from] StoreError),
     /// Not wanted any more.
     #[error("the work was interrupted")]
     Interrupted,
@@ -162,11 +164,8 @@ fn place(
     cancel: &Cancel,
 ) -> Result<(), LayerError> {
     let aside = store.building().join(layer.diff.hex());
-    let made = fs::remove_dir_all(&aside).or_else(|error| match error.kind() {
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    });
-    made.and_then(|()| fs::create_dir(&aside)).map_err(io_error("make", &aside))?;
+    let made = delete(&aside).and_then(|()| fs::create_dir(&aside));
+    made.map_err(io_error("make", &aside))?;
     let placed = fill(store, &aside, from, layer, compressed, limits, cancel);
     if placed.is_err() {
         let _ = fs::remove_dir_all(&aside);
@@ -200,12 +199,7 @@ fn fill(
         return Err(LayerError::Digest { what: "the unpacked layer", wanted: layer.diff, found });
     }
     fault::point("image.unpacked");
-    // A name after a power cut has to mean that the files are there too.
-    rustix::fs::syncfs(&root).map_err(|error| io_error("write to disk", aside)(error.into()))?;
-    let to = store.layer(layer.diff);
-    fs::rename(aside, &to).map_err(io_error("name", &to))?;
-    fault::point("image.placed");
-    Ok(())
+    Ok(store.seal(aside, layer.diff)?)
 }
 
 fn read_error(source: io::Error) -> UnpackError {

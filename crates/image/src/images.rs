@@ -32,7 +32,7 @@ use crate::{
     reference::{Reference, Remote, short},
     registry::{Registry, RegistryError},
     source::{Blob, Layer, Resolved},
-    store::{Known, Record, Store, StoreError},
+    store::{Known, Lock, Record, Store, StoreError},
 };
 
 /// Whom the files of layers belong to, when that is not who runs this.
@@ -113,7 +113,8 @@ pub struct Swept {
 pub struct Images(Arc<Inner>);
 
 struct Inner {
-    store: Store,
+    store: Arc<Store>,
+    _lock: Lock,
     limits: Limits,
     credentials: CredentialFiles,
     roots: Roots,
@@ -182,8 +183,12 @@ impl Images {
         limits: Limits,
         credentials: CredentialFiles,
     ) -> Result<Self, StoreError> {
+        let (store, lock) = Store::open(root, owner)?;
+        let store = Arc::new(store);
+        settle(&store);
         Ok(Self(Arc::new(Inner {
-            store: Store::open(root, owner)?,
+            store,
+            _lock: lock,
             limits,
             credentials,
             roots: Roots::default(),
@@ -249,6 +254,7 @@ impl Images {
         let image = self.pinned(&mut state, record);
         drop(state);
         drop(jobs);
+        settle(&self.0.store);
         Ok(image)
     }
 
@@ -295,7 +301,7 @@ impl Images {
         let mut seen = BTreeSet::new();
         for (at, (layer, job)) in resolved.layers.iter().zip(jobs).enumerate() {
             // An image may have a layer twice.
-            if !seen.insert(layer.diff) || self.0.store.layer(layer.diff).is_dir() {
+            if !seen.insert(layer.diff) || self.0.store.has(layer.diff) {
                 continue;
             }
             missing.push((layer.size, job.clone()));
@@ -333,7 +339,7 @@ impl Images {
 
     async fn layer(&self, layer: Layer, job: Arc<Job>, cancel: Cancel) -> Result<(), LayerError> {
         let lock = job.lock.clone().lock_owned().await;
-        if self.0.store.layer(layer.diff).is_dir() {
+        if self.0.store.has(layer.diff) {
             job.done.store(layer.size, Ordering::Relaxed);
             return Ok(());
         }
@@ -395,6 +401,24 @@ impl Inner {
         }
         Ok(swept)
     }
+}
+
+/// Has what was unpacked written to disk, in its own time: nobody waits for it.
+fn settle(store: &Arc<Store>) {
+    let layers = store.unsettled();
+    let Ok(root) = store.root() else { return };
+    if layers.is_empty() {
+        return;
+    }
+    let store = Arc::downgrade(store);
+    std::thread::spawn(move || {
+        let done = rustix::fs::syncfs(&root);
+        // Who opens the directory next does it, if nobody has it open any more.
+        let Some(store) = store.upgrade().filter(|_| done.is_ok()) else { return };
+        if let Err(error) = store.settled(&layers) {
+            tracing::warn!(error = %offshoot_core::problem::chain(&error), "could not note which layers are on disk");
+        }
+    });
 }
 
 fn stamp(reference: &Reference) -> Option<String> {

@@ -35,7 +35,7 @@ const MAX_ERROR: u64 = 16 << 10;
 /// Before the second try; twice as long before each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// A blob that got this much further may break off again without counting as a failure.
-const PROGRESS: u64 = 1 << 20;
+const PROGRESS: u64 = 256 << 10;
 
 /// Why a registry did not give what it was asked for.
 #[derive(Debug, thiserror::Error)]
