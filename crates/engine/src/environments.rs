@@ -306,7 +306,7 @@ impl Engine {
                 };
                 match event {
                     SandboxEvent::InitGone => break,
-                    SandboxEvent::LimitExceeded { what } => engine.limit_exceeded(task, &what),
+                    SandboxEvent::LimitExceeded { what, .. } => engine.limit_exceeded(task, &what),
                     SandboxEvent::Output { .. } | SandboxEvent::Exited { .. } => {}
                 }
             }

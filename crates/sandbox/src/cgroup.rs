@@ -6,6 +6,7 @@
 //! written to the environment's `cgroup` file for [`remove_listed`].
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use crate::{
+    exec_group::Group,
     message::Stats,
     spec::{SandboxSpec, Weakness},
 };
@@ -30,12 +32,16 @@ const PERIOD: u64 = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct Cgroup {
     unified: Option<PathBuf>,
+    /// Below `unified`, where its processes are: a group that limits other groups must not have any itself.
+    inside: Option<PathBuf>,
     memory: Option<PathBuf>,
     pids: Option<PathBuf>,
     cpu: Option<PathBuf>,
     cpuacct: Option<PathBuf>,
     freezer: Option<PathBuf>,
+    /// Processes killed for memory: seen here, and told of those in groups below.
     kills: u64,
+    kills_below: u64,
     refused: u64,
 }
 
@@ -65,15 +71,15 @@ fn hierarchies() -> Vec<(Vec<String>, PathBuf)> {
     found
 }
 
-fn read(path: &Path) -> Option<String> {
+pub(crate) fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-fn number(path: &Path) -> Option<u64> {
+pub(crate) fn number(path: &Path) -> Option<u64> {
     read(path)?.trim().parse().ok()
 }
 
-fn field(path: &Path, name: &str) -> Option<u64> {
+pub(crate) fn field(path: &Path, name: &str) -> Option<u64> {
     let text = read(path)?;
     text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok())
 }
@@ -117,9 +123,22 @@ impl Cgroup {
         }
         let path = parent.join(format!("offshoot-{name}"));
         fs::create_dir(&path).ok()?;
+        let inside = path.join("main");
+        if fs::create_dir(&inside).is_err() {
+            let _ = fs::remove_dir(&path);
+            return None;
+        }
         let some = || Some(path.clone());
         let cpu = enabled().split_whitespace().any(|w| w == "cpu").then(|| path.clone());
-        Some(Self { unified: some(), memory: some(), pids: some(), cpu, freezer: some(), ..Self::default() })
+        Some(Self {
+            unified: some(),
+            inside: Some(inside),
+            memory: some(),
+            pids: some(),
+            cpu,
+            freezer: some(),
+            ..Self::default()
+        })
     }
 
     fn version_1(hierarchies: &[(Vec<String>, PathBuf)], name: &str) -> Self {
@@ -193,12 +212,25 @@ impl Cgroup {
     /// The directory to start a process in (version 2).
     pub fn start_in(&self) -> Option<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(self.unified.as_ref()?, flags, Mode::empty()).ok()
+        rustix::fs::open(self.inside.as_ref()?, flags, Mode::empty()).ok()
     }
 
-    /// Moves a process in (version 1).
+    /// A group for one executed process, if memory is held by groups at all.
+    pub fn group(&self, exec: &str, limit: Option<u64>) -> Option<Group> {
+        let parent = self.memory.as_ref()?;
+        if self.unified.is_some() {
+            fs::write(parent.join("cgroup.subtree_control"), "+memory").ok()?;
+        }
+        Group::create(parent.join(format!("exec-{exec}")), self.unified.is_some(), limit)
+    }
+
+    /// Moves a process in.
     pub fn enter(&self, pid: i32) -> io::Result<()> {
-        for path in self.paths() {
+        let places = match &self.inside {
+            Some(inside) => vec![inside],
+            None => self.paths(),
+        };
+        for path in places {
             fs::write(path.join("cgroup.procs"), pid.to_string())?;
         }
         Ok(())
@@ -238,6 +270,7 @@ impl Cgroup {
             processes: at(&self.pids, "pids.current").unwrap_or(0).saturating_sub(1),
             cpu_us: cpu_us.unwrap_or(0),
             hard: self.hard(),
+            trees: BTreeMap::new(),
         }
     }
 
@@ -252,6 +285,7 @@ impl Cgroup {
         let mut what = Vec::new();
         let events = if self.unified.is_some() { "memory.events" } else { "memory.oom_control" };
         let kills = self.memory.as_ref().and_then(|p| field(&p.join(events), "oom_kill ")).unwrap_or(0);
+        let kills = kills.saturating_sub(self.kills_below);
         if kills > self.kills {
             what.push(format!("memory: the kernel killed {} processes", kills - self.kills));
             self.kills = kills;
@@ -264,6 +298,11 @@ impl Cgroup {
         what
     }
 
+    /// That this many of the killed have been told of by their own group. Version 1 does not count them here.
+    pub fn told_below(&mut self, kills: u64) {
+        self.kills_below += if self.unified.is_some() { kills } else { 0 };
+    }
+
     /// Removes the groups; everything in them has ended, or ends now.
     pub fn remove(&mut self) {
         for path in self.paths() {
@@ -274,7 +313,7 @@ impl Cgroup {
     }
 }
 
-fn wait_until(done: impl Fn() -> bool) -> bool {
+pub(crate) fn wait_until(done: impl Fn() -> bool) -> bool {
     let end = Instant::now() + PATIENCE;
     while !done() {
         if Instant::now() > end {
@@ -286,7 +325,15 @@ fn wait_until(done: impl Fn() -> bool) -> bool {
     true
 }
 
+fn below(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
 fn remove_group(path: &Path) {
+    for group in below(path) {
+        wait_until(|| fs::remove_dir(&group).is_ok() || !group.exists());
+    }
     // Dead processes stay counted for a moment.
     wait_until(|| match fs::remove_dir(path) {
         Err(e) => e.kind() == io::ErrorKind::NotFound,
@@ -307,9 +354,11 @@ pub(crate) fn remove_listed(file: &Path) {
         }
         let _ = fs::write(path.join("freezer.state"), "THAWED");
         let _ = fs::write(path.join("cgroup.kill"), "1");
-        for pid in read(&path.join("cgroup.procs")).unwrap_or_default().lines() {
-            if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        for group in below(path).iter().map(PathBuf::as_path).chain([path]) {
+            for pid in read(&group.join("cgroup.procs")).unwrap_or_default().lines() {
+                if let Some(pid) = pid.parse().ok().and_then(rustix::process::Pid::from_raw) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
             }
         }
         remove_group(path);

@@ -19,7 +19,9 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use crate::message::{self, Ask, FromShim, MAX_TAIL, Packet, Question, Refusal, Reply, StdioKind};
+use crate::message::{
+    self, Ask, FromShim, MAX_TAIL, Packet, Question, Refusal, Reply, Start, StdioKind, Tree,
+};
 pub use crate::message::{Event, ExecRoot, ExecState, Exit, ListenerKind, Stats};
 
 /// Events kept for a consumer that is slow. Growth is kept as the latest offset; of all else, 4096 are more than
@@ -82,13 +84,20 @@ pub struct ExecRequest {
     pub stdio: Stdio,
     /// A root directory and numbers of its own.
     pub root: Option<ExecRoot>,
+    /// Keeps it together with all it starts, as a container would: when it ends, what it leaves behind is ended, then
+    /// [`Event::Exited`] is told.
+    pub tree: bool,
+    /// Most memory that it and all it starts may use, bytes; implies `tree`. Also counts for the environment. Held by the
+    /// kernel where there are control groups ([`Stats::hard`] has "memory"), else watched. When it is exceeded, all of it
+    /// is killed.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Default for ExecRequest {
     /// Nothing to execute yet, in the environment's own root, journaled.
     fn default() -> Self {
         let (id, argv, env) = (String::new(), Vec::new(), BTreeMap::new());
-        Self { id, argv, env, cwd: None, stdio: Stdio::Journal, root: None }
+        Self { id, argv, env, cwd: None, stdio: Stdio::Journal, root: None, tree: false, memory_bytes: None }
     }
 }
 
@@ -276,7 +285,9 @@ impl Connection {
 
     /// Starts a process.
     pub async fn exec(&self, request: ExecRequest) -> Result<Started, ExecError> {
-        let ExecRequest { id, argv, env, cwd, stdio, root } = request;
+        let ExecRequest { id, argv, env, cwd, stdio, root, tree, memory_bytes } = request;
+        let tree = (tree || memory_bytes.is_some()).then_some(Tree { memory_bytes, hold: false });
+        let start = Start { argv, env, cwd, root, tree };
         let (stdio, fds) = match stdio {
             Stdio::Journal => (StdioKind::Journal, Vec::new()),
             Stdio::Terminal(Terminal { rows, cols }) => (StdioKind::Terminal { rows, cols }, Vec::new()),
@@ -285,7 +296,7 @@ impl Connection {
                 stdin.into_iter().chain([stdout, stderr]).collect(),
             ),
         };
-        match self.ask(Ask::Exec { id, argv, env, cwd, stdio, root }, &[], fds).await?.0 {
+        match self.ask(Ask::Exec { id, stdio, start }, &[], fds).await?.0 {
             Ok(Reply::Started { pid }) => Ok(Started { pid }),
             Ok(_) => Err(unexpected().into()),
             Err(Refusal::Exists) => Err(ExecError::Exists),
@@ -313,7 +324,13 @@ impl Connection {
         self.done(Ask::Resize { exec: exec.to_owned(), rows, cols }).await
     }
 
-    /// Sends a signal to a process's group.
+    /// Kills a process and all it has started; [`Event::Exited`] tells when nothing is left. Complete for those with
+    /// `tree`; of others, what has detached itself stays.
+    pub async fn end_tree(&self, exec: &str) -> Result<(), ConnectionError> {
+        self.done(Ask::EndTree { exec: exec.to_owned() }).await
+    }
+
+    /// Sends a signal to a process's group; SIGKILL to one with `tree` is [`Connection::end_tree`].
     pub async fn signal(&self, exec: &str, signal: i32) -> Result<(), ConnectionError> {
         self.done(Ask::Signal { exec: exec.to_owned(), signal }).await
     }

@@ -16,6 +16,7 @@ mod cgroup;
 mod connection;
 pub mod doctor;
 mod enter;
+mod exec_group;
 mod init;
 pub mod journal;
 mod launch;

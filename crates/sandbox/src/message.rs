@@ -39,50 +39,42 @@ const IN_FILE: u8 = 2;
 /// What is asked of the shim.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    Exec {
-        id: String,
-        argv: Vec<String>,
-        env: BTreeMap<String, String>,
-        cwd: Option<String>,
-        stdio: StdioKind,
-        root: Option<ExecRoot>,
-    },
-    Input {
-        exec: String,
-    },
-    CloseInput {
-        exec: String,
-    },
-    Resize {
-        exec: String,
-        rows: u16,
-        cols: u16,
-    },
-    Signal {
-        exec: String,
-        signal: i32,
-    },
-    Ack {
-        exec: String,
-        offset: u64,
-    },
+    Exec { id: String, stdio: StdioKind, start: Start },
+    Input { exec: String },
+    CloseInput { exec: String },
+    Resize { exec: String, rows: u16, cols: u16 },
+    Signal { exec: String, signal: i32 },
+    EndTree { exec: String },
+    Ack { exec: String, offset: u64 },
     KillAll,
     Freeze,
     Thaw,
     Stats,
-    Listeners {
-        from: usize,
-    },
+    Listeners { from: usize },
     Execs,
-    Dial {
-        address: IpAddr,
-        port: u16,
-    },
-    Egress {
-        rules: Vec<EgressRule>,
-    },
+    Dial { address: IpAddr, port: u16 },
+    Egress { rules: Vec<EgressRule> },
     Subscribe,
     Down,
+}
+
+/// What to start.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<String>,
+    pub root: Option<ExecRoot>,
+    pub tree: Option<Tree>,
+}
+
+/// That a process is kept together with all it starts.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Tree {
+    /// Bytes that it may use; for init, that its keeper has to watch.
+    pub memory_bytes: Option<u64>,
+    /// Whether it waits for [`ToInit::Proceed`].
+    pub hold: bool,
 }
 
 /// How a new process is connected.
@@ -150,6 +142,8 @@ pub enum Event {
     },
     /// A limit was met and something was refused or killed.
     LimitExceeded {
+        /// Which executed process's own limit; the environment's if none.
+        exec: Option<String>,
         /// Which limit, and what was done.
         what: String,
     },
@@ -204,6 +198,8 @@ pub struct Stats {
     pub cpu_us: u64,
     /// Which limits the kernel holds for all processes together; others are soft.
     pub hard: Vec<String>,
+    /// Bytes of memory in use by each executed process that is kept together with all it starts, and by that.
+    pub trees: BTreeMap<String, u64>,
 }
 
 /// What a listener is for.
@@ -235,11 +231,17 @@ pub(crate) enum ToInit {
     },
     Spawn {
         n: u64,
-        argv: Vec<String>,
-        env: BTreeMap<String, String>,
-        cwd: Option<String>,
         terminal: Option<(u16, u16)>,
-        root: Option<ExecRoot>,
+        start: Start,
+    },
+    /// To one that is held: it is in its group, or cannot be.
+    Proceed {
+        n: u64,
+        go: bool,
+    },
+    EndTree {
+        n: u64,
+        pid: u32,
     },
     Signal {
         n: u64,
@@ -283,6 +285,10 @@ pub(crate) enum FromInit {
         n: u64,
         pid: u32,
     },
+    /// With a handle of the process, which waits for [`ToInit::Proceed`].
+    Held {
+        n: u64,
+    },
     Exited {
         pid: u32,
         exit: Exit,
@@ -297,9 +303,12 @@ pub(crate) enum FromInit {
     Stats {
         n: u64,
         stats: Stats,
+        /// Memory of those that are kept together.
+        trees: Vec<(u32, u64)>,
     },
     LimitExceeded {
         what: String,
+        pid: Option<u32>,
     },
 }
 

@@ -64,6 +64,16 @@ pub(crate) fn adopt(fd: c_int) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Puts `/dev/null` in place of the standard descriptors, for a process that does not use them.
+pub(crate) fn forget_standard() {
+    if let Ok(null) = std::fs::File::options().read(true).write(true).open("/dev/null") {
+        for fd in 0..3 {
+            // SAFETY: integers only; nothing here owns the standard descriptors.
+            unsafe { libc::dup2(null.as_raw_fd(), fd) };
+        }
+    }
+}
+
 /// Ends the process without running anything.
 pub(crate) fn exit_now(code: c_int) -> ! {
     // SAFETY: does not return and touches no memory.
@@ -183,6 +193,29 @@ pub(crate) fn cpu_of_children() -> u64 {
     };
     let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
     micros(usage.ru_utime) + micros(usage.ru_stime)
+}
+
+/// Ends this process as if by the signal.
+pub(crate) fn end_by(signal: c_int) -> ! {
+    // SAFETY: the set is initialised by sigfillset before use; what the signal ends has nothing left to do.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::signal(signal, libc::SIG_DFL);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+        libc::raise(signal);
+    }
+    exit_now(128 + signal)
+}
+
+/// Blocks every signal that can be.
+pub(crate) fn block_signals() {
+    // SAFETY: the set is initialised by sigfillset before use and lives through the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
 }
 
 /// Gives memory that the allocator holds but does not use back to the kernel.

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    fs::Mode,
+    fs::{Mode, OFlags},
     io::Errno,
     net::RecvFlags,
     process::{Signal, WaitOptions},
@@ -24,8 +24,9 @@ use rustix::{
 
 use super::{
     SetupError, Step,
-    serve::{exit, refusal},
-    spawn::{self, Program},
+    serve::exit,
+    spawn::Program,
+    starts::{Starts, Told},
     usage::{self, Scope},
 };
 use crate::{
@@ -62,6 +63,7 @@ struct Serving {
     own: i32,
     children: OwnedFd,
     workdir: String,
+    starts: Starts,
     /// Leaders that the shim wants to hear about.
     spawned: BTreeSet<u32>,
     /// Requests that wait until nothing is left.
@@ -81,10 +83,12 @@ impl Serving {
         rustix::process::umask(Mode::from_raw_mode(host.umask));
         let children = sys::child_signals().step(|| "watch children".into())?;
         message::send(&socket, &FromInit::Ready, &[], Vec::new()).step(|| "report".into())?;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
         Ok(Self {
             own: std::process::id() as i32,
             children,
             workdir: spec.workdir.display().to_string(),
+            starts: Starts::new(rustix::fs::open("/proc/self/exe", flags, Mode::empty()).ok()),
             spawned: BTreeSet::new(),
             killing: Vec::new(),
             memory_limit: soft_memory.then_some(spec.limits.memory_bytes),
@@ -96,6 +100,7 @@ impl Serving {
     fn serve(&mut self, socket: &OwnedFd) -> io::Result<()> {
         loop {
             self.wait(socket)?;
+            self.finish_starts(socket)?;
             self.reap(socket)?;
             self.watch(socket)?;
             loop {
@@ -110,7 +115,8 @@ impl Serving {
     }
 
     fn wait(&self, socket: &OwnedFd) -> io::Result<()> {
-        let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+        fds.extend(self.starts.sockets());
         let look = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
         let left = if self.killing.is_empty() { look } else { Some(look.unwrap_or(AGAIN).min(AGAIN)) };
         let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -131,6 +137,10 @@ impl Serving {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     let pid = pid.as_raw_nonzero().get() as u32;
+                    if self.starts.starting(pid) {
+                        // Its pipe has ended with it.
+                        self.finish_starts(socket)?;
+                    }
                     if self.spawned.remove(&pid) {
                         self.tell(socket, &FromInit::Exited { pid, exit: exit(status) })?;
                     }
@@ -153,6 +163,25 @@ impl Serving {
         Ok(())
     }
 
+    /// Tells what has become of a start.
+    fn told(&mut self, socket: &OwnedFd, told: impl IntoIterator<Item = Told>) -> io::Result<()> {
+        for (message, fds) in told {
+            if let FromInit::Spawned { pid, .. } = message {
+                self.spawned.insert(pid);
+                if self.memory_limit.is_some() && self.look_at.is_none() {
+                    self.look_at = Some(Instant::now() + Duration::from_millis(100));
+                }
+            }
+            message::send(socket, &message, &[], fds)?;
+        }
+        Ok(())
+    }
+
+    fn finish_starts(&mut self, socket: &OwnedFd) -> io::Result<()> {
+        let told = self.starts.finish();
+        self.told(socket, told)
+    }
+
     fn watch(&mut self, socket: &OwnedFd) -> io::Result<()> {
         let (Some(limit), Some(at)) = (self.memory_limit, self.look_at) else { return Ok(()) };
         if at > Instant::now() {
@@ -160,7 +189,7 @@ impl Serving {
         }
         let (next, done) = usage::watch(Scope::Below(self.own), limit);
         self.look_at = Some(Instant::now() + Duration::from_millis(next));
-        done.map_or(Ok(()), |what| self.tell(socket, &FromInit::LimitExceeded { what }))
+        done.map_or(Ok(()), |what| self.tell(socket, &FromInit::LimitExceeded { what, pid: None }))
     }
 
     fn request(&mut self, packet: Packet, socket: &OwnedFd) -> io::Result<()> {
@@ -170,24 +199,27 @@ impl Serving {
             ToInit::Spawn { n, .. } if !self.killing.is_empty() => {
                 FromInit::Refused { n, refusal: Refusal::Busy }
             }
-            ToInit::Spawn { n, root: Some(_), .. } => {
+            ToInit::Spawn { n, start, .. } if start.root.is_some() => {
                 FromInit::Refused { n, refusal: Refusal::Invalid("there is no other root here".into()) }
             }
-            ToInit::Spawn { n, argv, env, cwd, terminal, root: None } => {
-                let program =
-                    Program { argv, env, cwd: cwd.unwrap_or_else(|| self.workdir.clone()), terminal };
-                match spawn::spawn(&program, packet.fds) {
-                    Ok((pid, master)) => {
-                        self.spawned.insert(pid);
-                        if self.memory_limit.is_some() && self.look_at.is_none() {
-                            self.look_at = Some(Instant::now() + Duration::from_millis(100));
-                        }
-                        let fds = master.into_iter().collect();
-                        return message::send(socket, &FromInit::Spawned { n, pid }, &[], fds);
-                    }
-                    Err(e) => FromInit::Refused { n, refusal: refusal(&program, &e) },
-                }
+            ToInit::Spawn { n, start, terminal } => {
+                let program = Program::new(start, terminal, &self.workdir);
+                let told = self.starts.start(n, &program, packet.fds);
+                return self.told(socket, told);
             }
+            ToInit::Proceed { n, go } => {
+                let told = self.starts.proceed(n, go);
+                return self.told(socket, told);
+            }
+            ToInit::Signal { n, pid, signal: libc::SIGKILL } if self.starts.end(pid) => FromInit::Done { n },
+            ToInit::EndTree { n, pid } if self.spawned.contains(&pid) => {
+                if !self.starts.end(pid) {
+                    tree::signal_below(pid as i32, Signal::KILL);
+                    let _ = sys::signal_group(pid as i32, libc::SIGKILL);
+                }
+                FromInit::Done { n }
+            }
+            ToInit::EndTree { n, .. } => FromInit::Refused { n, refusal: Refusal::Unknown },
             ToInit::Signal { n, pid, signal } => {
                 if self.spawned.contains(&pid) && sys::signal_group(pid as i32, signal).is_ok() {
                     FromInit::Done { n }
@@ -214,7 +246,10 @@ impl Serving {
             ToInit::Egress { n, .. } => {
                 FromInit::Refused { n, refusal: Refusal::Invalid("it has the host's own network".into()) }
             }
-            ToInit::Stats { n } => FromInit::Stats { n, stats: usage::stats(Scope::Below(self.own)) },
+            ToInit::Stats { n } => {
+                let trees = self.starts.kept().map(|pid| (pid, usage::look(pid as i32, 0).1)).collect();
+                FromInit::Stats { n, stats: usage::stats(Scope::Below(self.own)), trees }
+            }
         };
         self.tell(socket, &answer)
     }

@@ -2,20 +2,23 @@
 //! nothing inside can look at it.
 //!
 //! `mounts` puts the file system together, `confine` gives up every right, `serve` is the loop, `spawn` starts
-//! processes, `dns` answers names, `lo` and `netlink` make the network, `usage` watches memory where no control group does.
+//! processes, `starts` those that need more than that, `keep` keeps what one starts together, `dns` answers names, `lo` and `netlink` make the network, `usage` watches memory where no control group does.
 //! `host` is the loop where there is no inside.
 
 mod confine;
 mod dns;
 mod host;
+mod keep;
 mod lo;
 mod mounts;
 mod netlink;
 mod serve;
 mod spawn;
+mod starts;
 mod usage;
 
 pub(crate) use host::main as host_main;
+pub(crate) use keep::keep;
 pub(crate) use serve::main;
 
 /// What could not be set up.

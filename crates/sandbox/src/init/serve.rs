@@ -17,7 +17,7 @@ use rustix::{
     fs::Mode,
     io::Errno,
     net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt},
-    process::{WaitOptions, WaitStatus},
+    process::{Signal, WaitOptions, WaitStatus},
 };
 
 use super::{
@@ -25,19 +25,18 @@ use super::{
     dns::{Dns, Names},
     lo::{self, Gate},
     mounts,
-    spawn::{self, Program},
+    spawn::Program,
+    starts::{Starts, Told},
     usage::{self, Scope},
 };
 use crate::{
-    message::{self, ExecRoot, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Refusal, ToInit},
+    message::{self, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Refusal, ToInit},
     spec::{SandboxSpec, Weakness},
-    sys,
+    sys, tree,
 };
 
 /// Dials that may wait for an answer at once.
 const MAX_DIALS: usize = 64;
-/// Longest reason a process may give for not having become what it was to be: a path and a sentence, in one write.
-const MAX_EXCUSE: usize = 4096;
 
 /// Runs as pid 1 and never returns. `privileged` when the shim is root.
 pub(crate) fn main(spec: SandboxSpec, socket: OwnedFd, privileged: bool) -> ! {
@@ -64,24 +63,13 @@ struct Dial {
     instead: Option<SocketAddr>,
 }
 
-/// A process that is not yet what was asked for.
-struct Starting {
-    n: u64,
-    pid: u32,
-    master: Option<OwnedFd>,
-    entering: OwnedFd,
-}
-
 struct Init {
     socket: Option<OwnedFd>,
     children: OwnedFd,
     network: Option<(Dns, Gate)>,
     listening: Vec<ListenerKind>,
     workdir: String,
-    /// This program, for its role in entering other roots.
-    exe: Option<OwnedFd>,
-    /// Processes that are on their way into a root of their own.
-    starting: Vec<Starting>,
+    starts: Starts,
     /// Leaders that the shim wants to hear about.
     spawned: BTreeSet<u32>,
     /// Requests that wait until nothing is left inside.
@@ -129,8 +117,7 @@ impl Init {
             network,
             listening: Vec::new(),
             workdir: spec.workdir.display().to_string(),
-            exe,
-            starting: Vec::new(),
+            starts: Starts::new(exe),
             spawned: BTreeSet::new(),
             killing: Vec::new(),
             dials: Vec::new(),
@@ -184,7 +171,7 @@ impl Init {
         let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
         let mut fds = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
         fds.extend(self.dials.iter().map(|dial| PollFd::new(&dial.socket, PollFlags::OUT)));
-        fds.extend(self.starting.iter().map(|s| PollFd::new(&s.entering, PollFlags::IN)));
+        fds.extend(self.starts.sockets());
         let dns: Vec<_> = self.network.iter().flat_map(|(dns, _)| dns.sockets()).collect();
         fds.extend(dns.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -213,7 +200,7 @@ impl Init {
             match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some((pid, status))) => {
                     let pid = pid.as_raw_nonzero().get() as u32;
-                    if self.starting.iter().any(|s| s.pid == pid) {
+                    if self.starts.starting(pid) {
                         // Its pipe has ended with it.
                         self.finish_starts()?;
                     }
@@ -242,7 +229,7 @@ impl Init {
         let (next, done) = usage::watch(Scope::All, limit);
         self.look_at = Some(Instant::now() + Duration::from_millis(next));
         match done {
-            Some(what) => self.tell(&FromInit::LimitExceeded { what }, Vec::new()),
+            Some(what) => self.tell(&FromInit::LimitExceeded { what, pid: None }, Vec::new()),
             None => Ok(()),
         }
     }
@@ -252,15 +239,28 @@ impl Init {
         match request {
             ToInit::Go { .. } => Ok(()),
             ToInit::Spawn { n, .. } if !self.killing.is_empty() => self.done_or(n, false, Refusal::Busy),
-            ToInit::Spawn { n, argv, env, cwd, terminal, root } => {
-                let usual = if root.is_some() { "/" } else { &self.workdir };
-                let cwd = cwd.unwrap_or_else(|| usual.to_owned());
-                self.spawn(n, &Program { argv, env, cwd, terminal }, root.as_ref(), packet.fds)
+            ToInit::Spawn { n, start, terminal } => {
+                let program = Program::new(start, terminal, &self.workdir);
+                let told = self.starts.start(n, &program, packet.fds);
+                self.told(told)
+            }
+            ToInit::Proceed { n, go } => {
+                let told = self.starts.proceed(n, go);
+                self.told(told)
             }
             ToInit::Signal { n, pid, signal } => {
                 let known = self.spawned.contains(&pid);
-                let sent = known && sys::signal_group(pid as i32, signal).is_ok();
+                let ended = signal == libc::SIGKILL && self.starts.end(pid);
+                let sent = known && (ended || sys::signal_group(pid as i32, signal).is_ok());
                 self.done_or(n, sent, Refusal::Unknown)
+            }
+            ToInit::EndTree { n, pid } => {
+                let known = self.spawned.contains(&pid);
+                if known && !self.starts.end(pid) {
+                    tree::signal_below(pid as i32, Signal::KILL);
+                    let _ = sys::signal_group(pid as i32, libc::SIGKILL);
+                }
+                self.done_or(n, known, Refusal::Unknown)
             }
             ToInit::KillAll { n } => {
                 self.killing.push(n);
@@ -275,7 +275,8 @@ impl Init {
             ToInit::Dial { n, address, port } => self.dial_first(n, address, port),
             ToInit::Egress { n, rules } => self.egress(n, rules),
             ToInit::Stats { n } => {
-                self.tell(&FromInit::Stats { n, stats: usage::stats(Scope::All) }, Vec::new())
+                let trees = self.starts.kept().map(|pid| (pid, usage::look(pid as i32, 0).1)).collect();
+                self.tell(&FromInit::Stats { n, stats: usage::stats(Scope::All), trees }, Vec::new())
             }
         }
     }
@@ -301,53 +302,23 @@ impl Init {
         }
     }
 
-    fn spawn(
-        &mut self,
-        n: u64,
-        program: &Program,
-        root: Option<&ExecRoot>,
-        fds: Vec<OwnedFd>,
-    ) -> io::Result<()> {
-        let result = match (root, &self.exe) {
-            (None, _) => spawn::spawn(program, fds).map(|(pid, master)| (pid, master, None)),
-            (Some(root), Some(exe)) => spawn::spawn_in(root, program, fds, exe)
-                .map(|(pid, master, entering)| (pid, master, Some(entering))),
-            (Some(_), None) => Err(io::Error::other("this version of offshoot is not installed any more")),
-        };
-        match result {
-            Ok((pid, master, Some(entering))) => {
-                self.starting.push(Starting { n, pid, master, entering });
-                Ok(())
-            }
-            Ok((pid, master, None)) => self.spawned(n, pid, master),
-            Err(e) => self.done_or(n, false, refusal(program, &e)),
-        }
-    }
-
-    fn spawned(&mut self, n: u64, pid: u32, master: Option<OwnedFd>) -> io::Result<()> {
-        self.spawned.insert(pid);
-        if self.memory_limit.is_some() && self.look_at.is_none() {
-            self.look_at = Some(Instant::now() + Duration::from_millis(100));
-        }
-        self.tell(&FromInit::Spawned { n, pid }, master.into_iter().collect())
-    }
-
-    /// Tells of processes that have become what they were to be, or why not.
-    fn finish_starts(&mut self) -> io::Result<()> {
-        for starting in std::mem::take(&mut self.starting) {
-            let mut buffer = [0; MAX_EXCUSE];
-            match rustix::io::read(&starting.entering, &mut buffer) {
-                Err(Errno::AGAIN | Errno::INTR) => self.starting.push(starting),
-                // It runs, or was killed on the way.
-                Ok(0) | Err(_) => self.spawned(starting.n, starting.pid, starting.master)?,
-                Ok(length) => {
-                    let excuse = serde_json::from_slice(&buffer[..length]);
-                    let refusal = excuse.unwrap_or(Refusal::System("it did not say why".into()));
-                    self.done_or(starting.n, false, refusal)?;
+    /// Tells what has become of a start.
+    fn told(&mut self, told: impl IntoIterator<Item = Told>) -> io::Result<()> {
+        for (message, fds) in told {
+            if let FromInit::Spawned { pid, .. } = message {
+                self.spawned.insert(pid);
+                if self.memory_limit.is_some() && self.look_at.is_none() {
+                    self.look_at = Some(Instant::now() + Duration::from_millis(100));
                 }
             }
+            self.tell(&message, fds)?;
         }
         Ok(())
+    }
+
+    fn finish_starts(&mut self) -> io::Result<()> {
+        let told = self.starts.finish();
+        self.told(told)
     }
 
     fn dial_first(&mut self, n: u64, address: IpAddr, port: u16) -> io::Result<()> {
@@ -395,15 +366,6 @@ impl Init {
             }
         }
         Ok(())
-    }
-}
-
-/// Why a program was not started.
-pub(super) fn refusal(program: &Program, error: &io::Error) -> Refusal {
-    let text = format!("{}: {error}", program.argv.first().map_or("", String::as_str));
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Refusal::NotFound(text),
-        _ => Refusal::System(text),
     }
 }
 

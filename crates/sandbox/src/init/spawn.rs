@@ -1,5 +1,5 @@
 //! Starts one process inside: own session, clean signal state, the environment it was given and nothing else. One that
-//! gets a root of its own is started in a role that changes there first (`enter`).
+//! gets a root of its own, or a keeper, is started in a role that sees to that first (`enter`).
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,11 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use crate::{enter::Entering, message::ExecRoot, sys};
+use crate::{
+    enter::{Entering, Lines},
+    message::{ExecRoot, Start, Tree},
+    sys,
+};
 
 /// What to start.
 pub(super) struct Program {
@@ -23,12 +27,31 @@ pub(super) struct Program {
     pub env: BTreeMap<String, String>,
     pub cwd: String,
     pub terminal: Option<(u16, u16)>,
+    pub root: Option<ExecRoot>,
+    pub tree: Option<Tree>,
 }
 
-/// Starts a program on the given standard descriptors, or on a new terminal whose master side is returned.
-pub(super) fn spawn(program: &Program, fds: Vec<OwnedFd>) -> io::Result<(u32, Option<OwnedFd>)> {
+impl Program {
+    /// In `workdir` if nothing else was said and it has no root of its own.
+    pub fn new(start: Start, terminal: Option<(u16, u16)>, workdir: &str) -> Self {
+        let Start { argv, env, cwd, root, tree } = start;
+        let usual = if root.is_some() || workdir.is_empty() { "/" } else { workdir };
+        Self { argv, env, cwd: cwd.unwrap_or_else(|| usual.to_owned()), terminal, root, tree }
+    }
+
+    /// Whether it can simply be executed.
+    pub fn directly(&self) -> bool {
+        self.root.is_none() && self.tree.is_none()
+    }
+}
+
+/// A started process's number, and the master side of its terminal.
+type Started = (u32, Option<OwnedFd>);
+
+/// Starts a program on the given standard descriptors, or on a new terminal.
+pub(super) fn directly(program: &Program, fds: Vec<OwnedFd>) -> io::Result<Started> {
     let (name, arguments) = program.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let cwd = if program.cwd.is_empty() { "/" } else { &program.cwd };
+    let cwd = &program.cwd;
     if !Path::new(cwd).is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("no directory {cwd} inside")));
     }
@@ -37,26 +60,21 @@ pub(super) fn spawn(program: &Program, fds: Vec<OwnedFd>) -> io::Result<(u32, Op
     connected(command, program.terminal, fds)
 }
 
-/// Starts a program that changes into a root of its own first. The third value is a pipe that ends when it runs, or says
-/// why it does not.
-pub(super) fn spawn_in(
-    root: &ExecRoot,
+/// Starts a program by way of the role that becomes it. The third value are the lines to that.
+pub(super) fn by_entering(
     program: &Program,
     fds: Vec<OwnedFd>,
     exe: &OwnedFd,
-) -> io::Result<(u32, Option<OwnedFd>, OwnedFd)> {
-    let Program { argv, env, cwd, terminal } = program;
-    let (argv, env, cwd) = (argv.clone(), env.clone(), cwd.into());
-    let (command, entering) = Entering { root: root.clone(), argv, env, cwd }.command(exe)?;
-    let (pid, master) = connected(command, *terminal, fds)?;
-    Ok((pid, master, entering))
+) -> io::Result<(u32, Option<OwnedFd>, Option<Lines>)> {
+    let Program { argv, env, cwd, root, tree, .. } = program;
+    let entering =
+        Entering { argv: argv.clone(), env: env.clone(), cwd: cwd.into(), root: root.clone(), tree: *tree };
+    let (command, lines) = entering.command(exe)?;
+    let (pid, master) = connected(command, program.terminal, fds)?;
+    Ok((pid, master, Some(lines)))
 }
 
-fn connected(
-    mut command: Command,
-    terminal: Option<(u16, u16)>,
-    fds: Vec<OwnedFd>,
-) -> io::Result<(u32, Option<OwnedFd>)> {
+fn connected(mut command: Command, terminal: Option<(u16, u16)>, fds: Vec<OwnedFd>) -> io::Result<Started> {
     let (master, fds) = match terminal {
         None => (None, fds),
         Some((rows, cols)) => {

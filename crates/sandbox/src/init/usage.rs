@@ -1,7 +1,7 @@
 //! What everything inside uses, read from the sandbox's own /proc, and the watchdog on memory where no control group
 //! holds a limit. The watchdog runs only while a process does, and looks the more often the nearer the limit is.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::{message::Stats, sys, tree};
 
@@ -78,7 +78,14 @@ pub(super) fn stats(scope: Scope) -> Stats {
         processes: processes.len() as u64,
         cpu_us: ticks * 1_000_000 / rustix::param::clock_ticks_per_second() + sys::cpu_of_children(),
         hard: Vec::new(),
+        trees: BTreeMap::new(),
     }
+}
+
+/// Memory of everything below a process, or only whether it is below `limit`; and milliseconds until the next look.
+pub(super) fn look(root: i32, limit: u64) -> (u64, u64) {
+    let used = memory(&processes(Scope::Below(root)), limit);
+    ((limit.saturating_sub(used) / FILL).clamp(*LOOK.start(), *LOOK.end()), used)
 }
 
 /// Looks once: kills the largest process when the limit is exceeded, all when it is exceeded by half.

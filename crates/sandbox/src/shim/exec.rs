@@ -9,6 +9,7 @@ use std::{collections::VecDeque, io, os::fd::OwnedFd};
 use rustix::io::Errno;
 
 use crate::{
+    exec_group::Group,
     journal::{Kind, MAX_RECORD, Writer},
     message::{ExecState, Exit},
 };
@@ -22,6 +23,8 @@ const DRAIN: usize = 32;
 pub(super) struct Exec {
     pub id: String,
     pub pid: u32,
+    /// The control group of it and all it starts.
+    pub group: Option<Group>,
     journal: Writer,
     outputs: [Option<(OwnedFd, Kind)>; 2],
     input: Option<OwnedFd>,
@@ -47,6 +50,7 @@ impl Exec {
         Self {
             id,
             pid: 0,
+            group: None,
             journal,
             outputs: [None, None],
             input: None,

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     time::Duration,
 };
@@ -24,10 +24,11 @@ use rustix::{
 use super::{exec::Exec, peers::Peers};
 use crate::{
     cgroup::Cgroup,
+    exec_group::Group,
     journal::{MAX_RECORD, Writer},
     message::{
-        self, Ask, Event, ExecRoot, ExecState, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Question,
-        Refusal, Reply, StdioKind, ToInit,
+        self, Ask, Event, ExecState, Exit, FromInit, ListenerKind, MAX_FDS, Packet, Question, Refusal, Reply,
+        Start, Stats, StdioKind, ToInit,
     },
     spec::SandboxSpec,
     tree,
@@ -64,6 +65,7 @@ enum Woken {
     Peer(u64),
     Output(usize, usize),
     Input(usize),
+    Memory(usize),
 }
 
 /// The running shim.
@@ -164,6 +166,10 @@ impl Shim {
                 what.push(Woken::Input(at));
                 fds.push(PollFd::new(fd, PollFlags::OUT));
             }
+            if let Some((fd, flags)) = exec.group.as_ref().and_then(Group::alarm) {
+                what.push(Woken::Memory(at));
+                fds.push(PollFd::new(fd, flags));
+            }
         }
         // A full disk is the one thing nobody tells us the end of.
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -189,6 +195,7 @@ impl Shim {
             Woken::Peer(token) => self.hear_peer(token),
             Woken::Output(at, output) => self.with_exec(at, |exec, buffer| exec.read(output, buffer)),
             Woken::Input(at) => self.with_exec(at, |exec, _| exec.write()),
+            Woken::Memory(at) => self.memory(at, true),
         }
     }
 
@@ -241,19 +248,26 @@ impl Shim {
                 self.peers.answer(peer, n, Ok(Reply::Started { pid }), Vec::new());
             }
             FromInit::Exited { pid, exit } => {
-                if let Some(at) = self.execs.iter().position(|e| e.pid == pid && e.running()) {
+                if let Some(at) = self.running(pid) {
+                    self.memory(at, false);
+                    if let Some(group) = self.execs[at].group.take() {
+                        self.cgroup.told_below(group.kills());
+                        group.end();
+                    }
                     self.with_exec(at, |exec, buffer| exec.ended(exit, buffer));
                 }
                 for what in self.cgroup.exceeded() {
-                    self.peers.tell(&Event::LimitExceeded { what });
+                    self.peers.tell(&Event::LimitExceeded { exec: None, what });
                 }
                 self.forget();
             }
             FromInit::Done { n } => self.settle(n, Ok(Reply::Done), packet.fds),
             FromInit::Refused { n, refusal } => self.settle(n, Err(refusal), Vec::new()),
-            FromInit::Stats { n, mut stats } => {
+            FromInit::Held { n } => self.enter_group(n, &packet.fds),
+            FromInit::Stats { n, mut stats, trees } => {
                 let held = self.cgroup.stats();
                 stats.hard = held.hard;
+                stats.trees = self.trees(&trees);
                 for (to, from) in
                     [(&mut stats.memory_bytes, held.memory_bytes), (&mut stats.cpu_us, held.cpu_us)]
                 {
@@ -261,16 +275,22 @@ impl Shim {
                 }
                 self.settle(n, Ok(Reply::Stats(stats)), Vec::new());
             }
-            FromInit::LimitExceeded { what } => self.peers.tell(&Event::LimitExceeded { what }),
+            FromInit::LimitExceeded { what, pid } => {
+                let exec = pid.and_then(|pid| Some(self.execs[self.running(pid)?].id.clone()));
+                self.peers.tell(&Event::LimitExceeded { exec, what });
+            }
             FromInit::Ready | FromInit::Failed { .. } => {}
         }
     }
 
     fn settle(&mut self, n: u64, reply: Result<Reply, Refusal>, fds: Vec<OwnedFd>) {
         let Some(Pending { peer, n, what }) = self.pending.remove(&n) else { return };
-        if let What::Exec(exec, _) = what {
+        if let What::Exec(mut exec, _) = what {
             // Nothing was started: leave no empty journal behind.
             let _ = fs::remove_file(journal_path(&exec.id));
+            if let Some(group) = exec.group.take() {
+                group.end();
+            }
         } else if let What::Egress = what {
             return self.peers.answer(peer, n, reply, Vec::new());
         }
@@ -306,12 +326,10 @@ impl Shim {
         let n = question.n;
         let mut fds = Vec::new();
         let reply = match question.ask {
-            Ask::Exec { id, argv, env, cwd, stdio, root } => {
-                match self.exec(peer, n, id, (argv, env, cwd, root), stdio, packet.fds) {
-                    Ok(()) => return,
-                    Err(refusal) => Err(refusal),
-                }
-            }
+            Ask::Exec { id, start, stdio } => match self.exec(peer, n, id, start, stdio, packet.fds) {
+                Ok(()) => return,
+                Err(refusal) => Err(refusal),
+            },
             Ask::Input { exec } => match self.input(peer, n, &exec, &packet.tail) {
                 Ok(true) => Ok(Reply::Done),
                 Ok(false) => return,
@@ -328,6 +346,10 @@ impl Shim {
             }),
             Ask::Signal { exec, signal } => match self.find(&exec).map(|at| self.execs[at].pid) {
                 Ok(pid) => return self.ask_init(peer, n, What::Plain, |n| ToInit::Signal { n, pid, signal }),
+                Err(refusal) => Err(refusal),
+            },
+            Ask::EndTree { exec } => match self.find(&exec).map(|at| self.execs[at].pid) {
+                Ok(pid) => return self.ask_init(peer, n, What::Plain, |n| ToInit::EndTree { n, pid }),
                 Err(refusal) => Err(refusal),
             },
             Ask::KillAll => {
@@ -349,7 +371,7 @@ impl Shim {
                 result.map(|()| Reply::Done).map_err(|e| Refusal::System(e.to_string()))
             }
             Ask::Stats => {
-                let stats = self.cgroup.stats();
+                let stats = Stats { trees: self.trees(&[]), ..self.cgroup.stats() };
                 if !self.cgroup.holds_memory() && !self.frozen {
                     return self.ask_init(peer, n, What::Plain, |n| ToInit::Stats { n });
                 }
@@ -386,6 +408,45 @@ impl Shim {
             }
         };
         self.peers.answer(peer, n, reply, fds);
+    }
+
+    /// The running process that init knows by this number.
+    fn running(&self, pid: u32) -> Option<usize> {
+        self.execs.iter().position(|e| e.pid == pid && e.running())
+    }
+
+    /// Moves a process that waits for it into its group.
+    fn enter_group(&mut self, n: u64, handle: &[OwnedFd]) {
+        let Some(Pending { what: What::Exec(exec, _), .. }) = self.pending.get(&n) else { return };
+        let entered = exec.group.as_ref().zip(handle.first()).is_some_and(|(group, handle)| {
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", handle.as_raw_fd()));
+            let pid =
+                text.ok().and_then(|t| t.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok()));
+            pid.is_some_and(|pid| group.enter(pid).is_ok())
+        });
+        let _ = message::send(&self.init, &ToInit::Proceed { n, go: entered }, &[], Vec::new());
+    }
+
+    /// Looks whether a process has met its own limit of memory; then tells, and ends all of it.
+    fn memory(&mut self, at: usize, alarmed: bool) {
+        let Some(exec) = self.execs.get_mut(at) else { return };
+        let Some(what) = exec.group.as_mut().and_then(|group| group.exceeded(alarmed)) else { return };
+        let (id, pid) = (exec.id.clone(), exec.pid);
+        self.peers.tell(&Event::LimitExceeded { exec: Some(id), what });
+        if alarmed {
+            // Answered to nobody.
+            let _ = message::send(&self.init, &ToInit::EndTree { n: 0, pid }, &[], Vec::new());
+        }
+    }
+
+    /// Memory of the processes that are kept together: by their groups, else as init has seen it.
+    fn trees(&self, seen: &[(u32, u64)]) -> BTreeMap<String, u64> {
+        let running = self.execs.iter().filter(|exec| exec.running());
+        let memory = |exec: &Exec| match &exec.group {
+            Some(group) => Some(group.memory()),
+            None => seen.iter().find(|(pid, _)| *pid == exec.pid).map(|(_, bytes)| *bytes),
+        };
+        running.filter_map(|exec| Some((exec.id.clone(), memory(exec)?))).collect()
     }
 
     fn find(&self, id: &str) -> Result<usize, Refusal> {
@@ -439,7 +500,7 @@ impl Shim {
         peer: u64,
         n: u64,
         id: String,
-        (argv, env, cwd, root): (Vec<String>, BTreeMap<String, String>, Option<String>, Option<ExecRoot>),
+        mut start: Start,
         stdio: StdioKind,
         mut fds: Vec<OwnedFd>,
     ) -> Result<(), Refusal> {
@@ -449,9 +510,9 @@ impl Shim {
             return Err(Refusal::Invalid(format!("{id:?} is not an id")));
         }
         let nul = |s: &String| s.contains('\0');
-        if argv.is_empty()
-            || argv.iter().any(nul)
-            || env.iter().any(|(k, v)| nul(k) || nul(v) || k.contains('='))
+        if start.argv.is_empty()
+            || start.argv.iter().any(nul)
+            || start.env.iter().any(|(k, v)| nul(k) || nul(v) || k.contains('='))
         {
             return Err(Refusal::Invalid("arguments or variables cannot be passed on".into()));
         }
@@ -496,11 +557,18 @@ impl Shim {
             exec = exec.with_pipes(a, b, c).map_err(system)?;
         }
         // An image brings its own.
-        let mut all = if root.is_some() { BTreeMap::new() } else { self.env.clone() };
-        all.extend(env);
+        if start.root.is_none() {
+            start.env = self.env.clone().into_iter().chain(start.env).collect();
+        }
+        if let Some(tree) = &mut start.tree {
+            exec.group = self.cgroup.group(&exec.id, tree.memory_bytes);
+            tree.hold = exec.group.is_some();
+            // Held by the kernel, or watched by its keeper.
+            tree.memory_bytes = tree.memory_bytes.filter(|_| !tree.hold);
+        }
         self.asked += 1;
         let number = self.asked;
-        let spawn = ToInit::Spawn { n: number, argv, env: all, cwd, terminal, root };
+        let spawn = ToInit::Spawn { n: number, terminal, start };
         self.pending.insert(number, Pending { peer, n, what: What::Exec(Box::new(exec), terminal) });
         if let Err(e) = message::send(&self.init, &spawn, &[], fds) {
             self.settle(number, Err(Refusal::System(e.to_string())), Vec::new());

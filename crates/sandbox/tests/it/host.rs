@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Instant};
 
-use offshoot_sandbox::{Connection, Event, Exit, Host, Stdio, cleanup, connect, end};
+use offshoot_sandbox::{Connection, Event, ExecRequest, Exit, Host, Stdio, cleanup, connect, end};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stage::{PATIENCE, Stage, event, request, shell};
@@ -179,4 +179,26 @@ async fn it_stands_still_while_it_is_frozen() {
     connection.thaw().await.unwrap();
     until("it goes on", || std::fs::metadata(&file).unwrap().len() > length).await;
     connection.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_service_starts_ends_with_it() {
+    let stage = stage("host-service");
+    let connection = stage.up().await;
+    let number = format!("3{}", std::process::id());
+    let script =
+        format!("setsid sh -c 'setsid sleep {number} & setsid env -i sleep {number} &' ; sleep {number}");
+    for id in ["ended", "abandoned"] {
+        let request = ExecRequest { tree: true, ..request(id, &["sh", "-c", &script], Stdio::Journal) };
+        connection.exec(request).await.unwrap();
+        let sleeping = format!("sleep\0{number}");
+        until("they sleep", || marked(&sleeping).len() >= 3).await;
+        if id == "ended" {
+            connection.end_tree(id).await.unwrap();
+            event(&connection, |e| matches!(e, Event::Exited { exec, .. } if exec == id)).await;
+            assert_eq!(marked(&number), [0; 0]);
+        }
+    }
+    kill_process(init(&stage.spec.dir), Signal::KILL).unwrap();
+    until("nothing is left", || marked(&number).is_empty()).await;
 }

@@ -214,7 +214,10 @@ async fn a_memory_bomb_dies_and_its_neighbours_do_not() {
         connection.exec(request(&id, &["/usr/bin/python3", "-c", script], Stdio::Journal)).await.unwrap();
     }
     let event = event(&connection, |e| matches!(e, Event::LimitExceeded { .. })).await;
-    assert!(matches!(&event, Event::LimitExceeded { what } if what.contains("memory")), "{event:?}");
+    assert!(
+        matches!(&event, Event::LimitExceeded { exec: None, what } if what.contains("memory")),
+        "{event:?}"
+    );
     assert_eq!(connection.execs().await.unwrap()[0].exit, None);
     connection.down().await.unwrap();
 }

@@ -8,3 +8,4 @@ mod ordinary;
 mod probe;
 mod roots;
 mod stage;
+mod trees;
