@@ -86,6 +86,9 @@ impl Inside {
             "gemini" => &["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
             _ => &["OPENAI_API_KEY", "OPENAI_BASE_URL"],
         };
+        if name == "ask" {
+            arguments.extend(["--permission", "ask"]);
+        }
         arguments.extend(let_in.iter().flat_map(|name| ["--pass-env", *name]));
         self.offshoot(&arguments).ok();
     }
@@ -177,6 +180,48 @@ impl Inside {
         }
         self.nothing_remembered();
         self.asks_for_forgotten_keys();
+    }
+
+    /// Waits until the task asks for the `number`th time; returns what it asks.
+    fn asked(&self, name: &str, number: u64) -> Value {
+        let mut child = self.command(&["--json", "logs", "-f", name]).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let events =
+            lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["event"].clone());
+        let is_it = |event: &Value| event["type"] == "approval_requested" && event["number"] == number;
+        let found = events.into_iter().find(is_it);
+        let _ = child.kill();
+        child.wait().unwrap();
+        found.unwrap_or_else(|| panic!("{name} did not ask: {}", self.task(name)))
+    }
+
+    /// A person allows one command and denies the next with a reason, which reaches the model; a standing rule answers
+    /// the same command in a follow-up.
+    fn asks(&self) {
+        self.run("ask", "go\n@shell touch yes.txt\n@shell touch no.txt\n@say over");
+        let first = self.asked("ask", 1);
+        assert!(first.to_string().contains("touch yes.txt"), "{first}");
+        // Gemini does not say its commands in a way that can be compared.
+        let rules = self.agent != "gemini";
+        let approve: &[&str] = if rules { &["approve", "ask/1", "--for-task"] } else { &["approve", "ask"] };
+        self.offshoot(approve).ok();
+        self.asked("ask", 2);
+        let list = self.offshoot(&["approvals"]).ok();
+        assert!(list.contains("ask/2") && list.contains("touch no.txt"), "{list}");
+        self.offshoot(&["deny", "ask/2", "--reason", "no more of the quincunx"]).ok();
+        let task = self.ended("ask");
+        assert_eq!(task["state"], "complete", "{task}");
+        let files = self.offshoot(&["exec", "ask", "--", "ls"]).ok();
+        assert!(files.contains("yes.txt") && !files.contains("no.txt"), "{files}");
+        let seen = self.model.seen();
+        assert!(seen.iter().any(|seen| seen.body.contains("quincunx")), "the reason never reached the model");
+        if rules {
+            self.offshoot(&["follow-up", "ask", "again\n@shell touch yes.txt\n@say over"]).ok();
+            let again = self.ended("ask");
+            assert_eq!(again["state"], "complete", "{again}");
+            let log = self.offshoot(&["logs", "ask"]).ok();
+            assert!(log.contains("ask/3 allowed by standing rule ask/1"), "{log}");
+        }
     }
 
     /// The model that was chosen is the one the server is asked for, also by a follow-up, which may choose another.
@@ -313,6 +358,13 @@ macro_rules! agents {
             fn asks_the_chosen_model() {
                 if let Some(inside) = Inside::new($agent) {
                     inside.asks_the_chosen_model();
+                }
+            }
+
+            #[test]
+            fn asks() {
+                if let Some(inside) = Inside::new($agent).filter(Inside::has_tools) {
+                    inside.asks();
                 }
             }
 
