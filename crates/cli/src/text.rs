@@ -21,6 +21,14 @@ pub(crate) fn escape_line(text: &str) -> String {
     out
 }
 
+/// The first line of several, the rest only hinted at.
+pub(crate) fn first_line(text: &str) -> String {
+    match text.trim().split_once('\n') {
+        None => escape_line(text.trim()),
+        Some((first, _)) => format!("{} …", escape_line(first.trim_end())),
+    }
+}
+
 /// Several lines: line breaks and tabs stay, everything else that is not plainly visible is spelt out.
 pub(crate) fn escape_block(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -75,7 +75,7 @@ impl<'s> Following<'s> {
     }
 }
 
-/// Waits until a task's environment is up, its steps shown as progress.
+/// Waits until a task's environment is up and its services are ready, its steps shown as progress.
 pub(crate) async fn until_up(session: &Session, view: &TaskView) -> Result<TaskView, Failure> {
     let id = view.task.id;
     let show = format!("/v1/tasks/{id}");
@@ -83,7 +83,7 @@ pub(crate) async fn until_up(session: &Session, view: &TaskView) -> Result<TaskV
     let mut now = view.clone();
     loop {
         let up = now.task.environment.as_ref().is_some_and(|e| e.state == EnvironmentState::Up);
-        if up && now.task.state != TaskState::Queued {
+        if up && matches!(now.task.state, TaskState::Idle | TaskState::NeedsAttention) {
             session.screen.end_progress();
             return Ok(now);
         }
@@ -95,11 +95,14 @@ pub(crate) async fn until_up(session: &Session, view: &TaskView) -> Result<TaskV
         loop {
             let entry = following.next().await?;
             match &entry.event {
-                Event::EnvironmentUp { .. } | Event::RunEnded { .. } | Event::Discarded { .. } => break,
+                Event::AgentResting | Event::RunEnded { .. } | Event::Discarded { .. } => break,
                 Event::RunQueued(_) if now.queue_place.is_some() && !will_start(&now) => {
                     session.screen.progress(now.waits_for.as_deref().unwrap_or("waiting for room"));
                 }
                 Event::Preparing { step } => session.screen.progress(step),
+                Event::ServiceStarting { service, .. } => {
+                    session.screen.progress(&format!("waiting for {service}"));
+                }
                 _ => {}
             }
         }
@@ -145,7 +148,9 @@ pub(crate) async fn until_over(session: &Session, view: &TaskView, after: u64) -
 
 fn bad_end(view: &TaskView) -> Problem {
     let task = &view.task;
-    let reason = task.reason.as_deref().map(|r| format!(": {}", escape_line(r))).unwrap_or_default();
+    let (first, rest) =
+        task.reason.as_deref().map(|r| r.split_once('\n').unwrap_or((r, ""))).unwrap_or_default();
+    let reason = if first.is_empty() { String::new() } else { format!(": {}", escape_line(first)) };
     let mut problem = Problem::new(
         ProblemKind::Failed,
         "run_failed",
@@ -156,6 +161,8 @@ fn bad_end(view: &TaskView) -> Problem {
         && run.check_code.is_some_and(|code| code != 0)
     {
         problem.detail.clone_from(&run.check_output);
+    } else if !rest.is_empty() {
+        problem.detail = Some(rest.to_owned());
     }
     problem
 }

@@ -98,6 +98,42 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// A service's process is about to be started.
+    ServiceStarting {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
+    },
+    /// A service is ready.
+    ServiceReady {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
+        /// From its start, in milliseconds.
+        took_ms: u64,
+    },
+    /// A service ended with code 0, as some are meant to.
+    ServiceCompleted {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
+    },
+    /// A service ended, or never was ready.
+    ServiceFailed {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
+        /// Why, for people.
+        reason: String,
+        /// The end of what it said.
+        log: String,
+        /// Whether it is started again.
+        again: bool,
+    },
     /// The run's agent was started (again, if it was there before).
     AgentStarted {
         /// Id of the process in the sandbox; also the name of its journal.
@@ -287,6 +323,22 @@ pub struct EnvironmentCreating {
     /// Where its files are on the host, if that is a place for people: a worktree.
     #[serde(default)]
     pub workspace: Option<String>,
+    /// Its services, in the order in which they are started.
+    #[serde(default)]
+    pub services: Vec<ServiceView>,
+}
+
+/// A service of an environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceView {
+    /// Its name, under which it is found inside.
+    pub name: String,
+    /// Its address inside.
+    pub address: String,
+    /// The ports it listens at.
+    pub ports: Vec<u16>,
+    /// What runs: an image, or a program of this machine.
+    pub runs: String,
 }
 
 /// What a workspace holds against its base.

@@ -176,6 +176,35 @@ impl RunState {
     }
 }
 
+/// Where a service of an environment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    /// Waits for others, for its next start, or for the environment's processes.
+    Waiting,
+    /// Started and not ready yet.
+    Starting,
+    /// Its health check passed.
+    Ready,
+    /// It ended with code 0, as some are meant to.
+    Completed,
+    /// It does not run and is not started again.
+    Failed,
+}
+
+impl ServiceState {
+    /// The word shown to people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Where an environment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

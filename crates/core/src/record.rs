@@ -10,10 +10,12 @@ use crate::{
     agent::{AgentEvent, PermissionPolicy, ToolStatus},
     approval::ApprovalRecord,
     egress::EgressRule,
-    event::{Changes, Entry, Event, Limits},
+    event::{Changes, Entry, Event, Limits, ServiceView},
     id::{EnvironmentId, ProjectId, RunId, TaskId},
     isolation::Isolation,
-    lifecycle::{EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, TaskChange, TaskState},
+    lifecycle::{
+        EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, ServiceState, TaskChange, TaskState,
+    },
     name::TaskName,
     rule::RuleRecord,
     time::Timestamp,
@@ -178,6 +180,26 @@ pub struct EnvironmentRecord {
     pub soft_limits: Vec<String>,
     /// How long it took to come up, in microseconds.
     pub up_us: Option<u64>,
+    /// Its services, in the order in which they are started.
+    #[serde(default)]
+    pub services: Vec<ServiceRecord>,
+}
+
+/// A service of an environment, as the log tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceRecord {
+    /// What it is.
+    pub service: ServiceView,
+    /// Where it stands.
+    pub state: ServiceState,
+    /// How long its last start took until it was ready, in milliseconds.
+    pub ready_ms: Option<u64>,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// Why it failed, if it did.
+    pub reason: Option<String>,
+    /// The end of what it said then.
+    pub log: Option<String>,
 }
 
 /// A snapshot of the workspace.
@@ -207,6 +229,9 @@ pub enum FoldError {
     /// The event's environment is not the task's.
     #[error("the task has no such environment")]
     NoEnvironment,
+    /// The event's service is not one of the environment's.
+    #[error("the environment has no such service")]
+    NoService,
     /// The event's approval or rule is not one of the task's.
     #[error("the task has no such approval")]
     NoApproval,
@@ -336,6 +361,7 @@ impl TaskRecord {
                     tier: None,
                     soft_limits: Vec::new(),
                     up_us: None,
+                    services: creating.services.iter().cloned().map(ServiceRecord::new).collect(),
                 });
             }
             Event::EnvironmentUp { environment, tier, soft_limits, took_us } => {
@@ -353,10 +379,30 @@ impl TaskRecord {
                 self.environment_mut(*environment)?.change(EnvironmentChange::Resume, at)?;
             }
             Event::EnvironmentLost { environment, .. } => {
-                self.environment_mut(*environment)?.change(EnvironmentChange::Lose, at)?;
+                let environment = self.environment_mut(*environment)?;
+                environment.change(EnvironmentChange::Lose, at)?;
+                environment.services.iter_mut().for_each(|service| service.state = ServiceState::Waiting);
             }
             Event::EnvironmentRemoved { environment, .. } => {
                 self.environment_mut(*environment)?.change(EnvironmentChange::Remove, at)?;
+            }
+            Event::ServiceStarting { environment, service } => {
+                self.service_mut(*environment, service)?.state = ServiceState::Starting;
+            }
+            Event::ServiceReady { environment, service, took_ms } => {
+                let service = self.service_mut(*environment, service)?;
+                service.state = ServiceState::Ready;
+                service.ready_ms = Some(*took_ms);
+            }
+            Event::ServiceCompleted { environment, service } => {
+                self.service_mut(*environment, service)?.state = ServiceState::Completed;
+            }
+            Event::ServiceFailed { environment, service, reason, log, again } => {
+                let service = self.service_mut(*environment, service)?;
+                service.state = if *again { ServiceState::Waiting } else { ServiceState::Failed };
+                service.restarts += u32::from(*again);
+                service.reason = Some(reason.clone());
+                service.log = Some(log.clone());
             }
             Event::EgressRefused { .. } => {}
             Event::Noticed { notices } => self.notices.extend(notices.iter().cloned()),
@@ -502,12 +548,24 @@ impl TaskRecord {
     fn environment_mut(&mut self, id: EnvironmentId) -> Result<&mut EnvironmentRecord, FoldError> {
         self.environment.as_mut().filter(|env| env.id == id).ok_or(FoldError::NoEnvironment)
     }
+
+    fn service_mut(&mut self, id: EnvironmentId, name: &str) -> Result<&mut ServiceRecord, FoldError> {
+        let services = &mut self.environment_mut(id)?.services;
+        services.iter_mut().find(|service| service.service.name == name).ok_or(FoldError::NoService)
+    }
 }
 
 impl RunRecord {
     fn change(&mut self, change: RunChange) -> Result<(), FoldError> {
         self.state = self.state.after(change).ok_or_else(|| refused("run", self.state, change))?;
         Ok(())
+    }
+}
+
+impl ServiceRecord {
+    fn new(service: ServiceView) -> Self {
+        let state = ServiceState::Waiting;
+        Self { service, state, ready_ms: None, restarts: 0, reason: None, log: None }
     }
 }
 

@@ -16,9 +16,7 @@ use std::{
 use offshoot_core::{
     agent::AgentEvent,
     api::{AnswerParams, ApprovalList, ApprovalView, RuleList, RuleView},
-    approval::{
-        ApprovalAnswered, ApprovalRecord, ApprovalRequested, ApprovalSource, ApprovalState, Verdict,
-    },
+    approval::{ApprovalAnswered, ApprovalRecord, ApprovalRequested, ApprovalSource, ApprovalState, Verdict},
     event::Event,
     fault,
     id::{ApprovalId, ProjectId, RunId, TaskId},

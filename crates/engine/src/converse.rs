@@ -70,6 +70,9 @@ impl Engine {
     /// Talks with the run's agent until it has ended.
     pub(crate) async fn converse(&self, record: &TaskRecord, run: &RunRecord) -> Result<Outcome, Problem> {
         let live = self.ready(record.id).await?;
+        if run.exec.is_none() {
+            self.services_ready(&live).await?;
+        }
         let mut happened = live.sandbox.events();
         let (exec, recorded) = self.agent_started(record, run, &live).await?;
         let known =

@@ -18,6 +18,7 @@ use offshoot_core::{
     time::Timestamp,
 };
 use offshoot_environment::{layout::Layout, machine::Machine, remove};
+use offshoot_image::{Images, Owner};
 use offshoot_store::{OpenError, Store, TaskFilter};
 use tokio::{
     sync::{Notify, mpsc},
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub ledger: Ledger,
     pub projects: Projects,
     pub environments: Environments,
+    pub images: Images,
     pub catalog: Catalog,
     pub secrets: Secrets,
     pub notices: Notices,
@@ -138,11 +140,16 @@ impl Engine {
             std::fs::create_dir_all(&dir)
                 .map_err(|e| Problem::internal("could not make the state directory", &e))?;
         }
+        let owner = (rustix::process::geteuid().is_root())
+            .then_some(Owner { uid: machine.identity.uid, gid: machine.identity.gid });
+        let images = Images::open(&layout.images(), owner)
+            .map_err(|e| Problem::internal("could not open the images", &e))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 ledger: Ledger::new(Arc::new(store)),
                 projects: Projects::new(layout.clone(), machine.clone()),
                 environments: Environments::default(),
+                images,
                 secrets: Secrets::default(),
                 notices: Notices::default(),
                 started_at: clock::now(),

@@ -17,9 +17,10 @@ use offshoot_core::{
     record::TaskRecord,
 };
 use offshoot_environment::{
-    layers::{Author, CheckoutPlan, LayerError, Setup, SetupRoom, Stack},
+    layers::{Author, CheckoutPlan, LayerError, Setup, SetupRoom},
     lease::{self, Lease, LeaseError, Terms},
     sandbox::Sandbox,
+    service::{plan::Plan, supervise::Supervisor},
     tools::Tools,
     worktree::Runtime,
 };
@@ -28,7 +29,7 @@ use offshoot_git::oid::Oid;
 use offshoot_sandbox::{Event as SandboxEvent, Stats};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{clock, engine::Engine, ledger::Ledger, project};
+use crate::{clock, engine::Engine, ledger::Ledger, project, services};
 
 /// How long a sandbox may take to say what it uses.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -43,6 +44,8 @@ pub struct Live {
     /// Its proxy; served for as long as this is held.
     #[expect(dead_code, reason = "dropping it ends the proxy")]
     pub egress: Arc<Egress>,
+    /// Its services; looked after for as long as this is held.
+    pub services: Arc<Supervisor>,
 }
 
 /// The environments with processes, by id.
@@ -199,19 +202,28 @@ impl Engine {
             key: config.setup.values().flat_map(|setup| setup.key.clone()).collect(),
             egress: run.egress.clone(),
         };
-        let env = config.environment.env.clone();
-        let room = SetupRoom { tools: &tools, env: &env, limits: run.limits };
         let told = |step: &str| {
             let event = Event::Preparing { step: step.to_owned() };
             if let Err(problem) = inner.ledger.append(record.id, Some(run.id), vec![event]) {
                 tracing::warn!(%problem, "could not record progress");
             }
         };
+        let root = std::path::Path::new(&record.root);
+        let mut services = services::plans(root, &tools, &inner.images, &told).await?;
+        // What the project says itself wins over what its services say.
+        let mut env = services.env.clone();
+        env.extend(config.environment.env.clone());
+        let room = SetupRoom { tools: &tools, env: &env, limits: run.limits };
         let stack = project
             .layers
             .with_setup(&project.objects, &plan, &setup, &room, &told)
             .await
             .map_err(layer_problem)?;
+        project
+            .layers
+            .with_data(&project.objects, &plan, &stack, &mut services, &room, &run.egress, &told)
+            .await
+            .map_err(services::data_problem)?;
         let id = EnvironmentId(clock::id());
         inner.ledger.append(
             record.id,
@@ -221,6 +233,7 @@ impl Engine {
                 base: plan.commit.to_string(),
                 setup: stack.setup.clone(),
                 workspace: None,
+                services: services.plans.iter().map(Plan::view).collect(),
             })],
         )?;
         let terms = Terms {
@@ -237,6 +250,7 @@ impl Engine {
             egress: run.egress.clone(),
             limits: run.limits,
             runtime: Runtime::Sandbox,
+            services: services.plans,
         };
         if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
             let problem = lease_problem(error);
@@ -257,12 +271,9 @@ impl Engine {
         let run = record.run().map(|r| r.id);
         let lease = Lease::open(&inner.layout, id).map_err(lease_problem)?;
         let project = inner.projects.of_task(record)?;
-        let stack: Stack = project
-            .layers
-            .by_name(&lease.terms().layers)
-            .ok_or_else(|| lease_problem(LeaseError::Layers(id)))?;
+        let objects = project.objects.objects_dir();
         let (sandbox, took_us) =
-            lease.up(&inner.machine, &stack, &project.objects.objects_dir()).await.map_err(lease_problem)?;
+            lease.up(&inner.machine, &project.layers, &objects).await.map_err(lease_problem)?;
         let stats = sandbox.stats().await.unwrap_or_default();
         let soft_limits = ["memory", "processes", "cpu"]
             .iter()
@@ -293,7 +304,8 @@ impl Engine {
         .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
         let mut events = sandbox.events();
-        let live = Live { lease, sandbox, egress: Arc::new(egress) };
+        let services = self.supervise(task, &lease, &sandbox);
+        let live = Live { lease, sandbox, egress: Arc::new(egress), services };
         lock(&self.inner.environments.live).insert(id, live.clone());
         self.inner.environments.touch(id);
         let engine = self.clone();
@@ -470,7 +482,7 @@ fn gateway_listener(listener: offshoot_sandbox::Listener) -> offshoot_gateway::L
     offshoot_gateway::Listener { kind, socket: std::net::TcpListener::from(listener.fd) }
 }
 
-fn layer_problem(error: LayerError) -> Problem {
+pub(crate) fn layer_problem(error: LayerError) -> Problem {
     match &error {
         LayerError::Command { what, log, .. } => Problem::new(
             ProblemKind::Failed,

@@ -40,6 +40,8 @@ impl Engine {
         let record = self.find(task)?;
         refuse_gone(&record)?;
         let live = self.ready(record.id).await?;
+        // One that failed is no reason to keep a person out.
+        let _ = self.services_ready(&live).await;
         let argv =
             if params.argv.is_empty() { vec!["/bin/bash".to_owned(), "-l".to_owned()] } else { params.argv };
         let exec = format!("x-{}", clock::id().simple());

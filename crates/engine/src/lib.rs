@@ -9,6 +9,7 @@
 //! | `admission` | who may start now: pure |
 //! | `run` | the driver of one run, from state to state |
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
+//! | `services` | databases and the like: planned, looked after, waited for |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
 //! | `launch`, `converse` | the agent: started once, and talked with |
@@ -37,8 +38,11 @@ mod project;
 mod review;
 mod run;
 mod secrets;
+mod services;
 mod snapshot;
 mod stream;
 
 pub use engine::{Engine, Options, TaskRef};
+pub use offshoot_environment::monitor::hook_main as monitor_main;
+pub use offshoot_git::inside::monitor::NAME as MONITOR_HOOK;
 pub use stream::{ExecStream, StreamInput, StreamItem};

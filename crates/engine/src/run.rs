@@ -84,7 +84,8 @@ impl Engine {
             );
         }
         if record.environment.as_ref().is_none_or(|e| e.state == EnvironmentState::Creating) {
-            self.ready(record.id).await?;
+            let live = self.ready(record.id).await?;
+            self.services_ready(&live).await?;
         }
         self.append(record, run, Event::AgentResting)
     }

@@ -116,12 +116,18 @@ pub enum LayerError {
     /// The daemon is stopping.
     #[error("the work was interrupted")]
     Interrupted,
+    /// One that was there is not there any more.
+    #[error("the layer {0} is gone")]
+    Gone(String),
     /// git refused.
     #[error("git refused while a layer was prepared")]
     Git(#[source] offshoot_git::GitError),
 }
 
-fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> LayerError + 'a {
+pub(crate) fn io_error<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> LayerError + 'a {
     move |source| LayerError::Io { operation, path: path.to_owned(), source }
 }
 
@@ -265,12 +271,31 @@ impl Layers {
         Stack { workspace, home: Vec::new(), layers, setup: None }
     }
 
+    /// Held by whoever makes layers.
+    pub(crate) async fn builds(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.building.lock().await
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Where a layer of this name is made.
+    pub(crate) fn building_dir(&self, name: &str) -> PathBuf {
+        self.layout.building(self.project).join(name)
+    }
+
+    /// Where a layer is.
+    pub(crate) fn dir_of(&self, id: &str) -> PathBuf {
+        self.layout.layers(self.project).join(id)
+    }
+
     fn known(&self, commit: &Oid) -> Option<Vec<String>> {
         read_stack(&self.layout.stacks(self.project).join(commit.to_string()))
             .filter(|layers| layers.iter().all(|id| self.exists(id)))
     }
 
-    fn exists(&self, id: &str) -> bool {
+    pub(crate) fn exists(&self, id: &str) -> bool {
         let file = self.layout.layers(self.project).join(id).join("layer.json");
         let Some(sealed) = fs::read(file).ok().and_then(|b| serde_json::from_slice::<Sealed>(&b).ok()) else {
             return false;
@@ -419,6 +444,9 @@ impl Layers {
                 objects: &store.objects_dir(),
                 tools: work.tools,
                 binds: Vec::new(),
+                monitor: None,
+                mounts: Vec::new(),
+                hosts: Vec::new(),
                 env: work.env.clone(),
                 egress: work.egress.clone(),
                 limits: work.limits,
@@ -509,7 +537,7 @@ impl Layers {
     }
 
     /// Makes a built directory a layer: in place first, then whole by its `layer.json`.
-    fn seal(&self, id: &str, dir: &Path) -> Result<(), LayerError> {
+    pub(crate) fn seal(&self, id: &str, dir: &Path) -> Result<(), LayerError> {
         let target = self.layout.layers(self.project).join(id);
         remove::tree(&target).map_err(io_error("delete", &target))?;
         fs::rename(dir, &target).map_err(io_error("place", &target))?;
@@ -679,7 +707,7 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
-fn end_of(path: &Path) -> String {
+pub(crate) fn end_of(path: &Path) -> String {
     use std::io::{Seek, SeekFrom};
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;

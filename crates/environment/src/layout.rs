@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! <state>/
-//!   environments/<id>/   environment.json, upper/, work/, home/, home-work/, journal/, lock, shim.sock, …
+//!   environments/<id>/   environment.json, upper/, work/, home/, home-work/, journal/, monitor, lock, shim.sock, …
 //!   projects/<id>/
 //!     store.git/         Offshoot's own objects of the project
 //!     layers/<layer>/    workspace/, home/, layer.json: immutable once layer.json is there
 //!     stacks/<commit>    which layers make up a commit's files
 //!     building/<uuid>/   a layer being made; swept at start
+//!   images/              images of services, unpacked
 //!   ports/<first>        who has a block of the host's ports
 //!   trash/<uuid>/        renamed here first, then deleted
 //! ```
@@ -71,6 +72,11 @@ impl Layout {
     /// Layers being made.
     pub fn building(&self, id: ProjectId) -> PathBuf {
         self.project(id).join("building")
+    }
+
+    /// Images of services.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
     }
 
     /// Ports of the host that environments hold, a file for each block.

@@ -23,11 +23,12 @@ use offshoot_sandbox::{ConnectError, StartError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    layers::Stack,
+    layers::{Layers, Stack},
     layout::Layout,
     machine::{Machine, Room},
-    remove,
+    monitor, remove,
     sandbox::Sandbox,
+    service::plan::{Plan, Plans},
     tools::Tools,
     worktree::{self, PlaceError, Runtime},
     written::{Written, untouched, written},
@@ -63,6 +64,9 @@ pub struct Terms {
     /// What stands around its processes.
     #[serde(default)]
     pub runtime: Runtime,
+    /// Its services, in starting order.
+    #[serde(default)]
+    pub services: Vec<Plan>,
 }
 
 /// Why an environment could not be brought up, found or taken away.
@@ -117,6 +121,9 @@ impl Lease {
         for name in ["upper", "work", "home", "home-work"].into_iter().filter(|_| sandbox) {
             let path = dir.join(name);
             machine.make_dir(&path).map_err(io_error("make", &path))?;
+        }
+        for plan in &terms.services {
+            plan.make_dirs(machine, &dir).map_err(io_error("make", &dir))?;
         }
         let commit = terms.base.parse::<Oid>().map_err(|_| LeaseError::Terms(dir.clone()))?;
         let files = inside::run_files(&terms.branch, &commit).map_err(|_| LeaseError::Terms(dir.clone()))?;
@@ -173,7 +180,7 @@ impl Lease {
     pub async fn up(
         &self,
         machine: &Machine,
-        stack: &Stack,
+        layers: &Layers,
         objects: &Path,
     ) -> Result<(Sandbox, u64), LeaseError> {
         if let Some(place) = self.worktree() {
@@ -185,6 +192,13 @@ impl Lease {
         offshoot_sandbox::end(&self.dir).map_err(LeaseError::Cleanup)?;
         fault::point("lease.start");
         let terms = &self.terms;
+        let gone = || LeaseError::Layers(terms.environment);
+        let stack = layers.by_name(&terms.layers).ok_or_else(gone)?;
+        let mut mounts = Vec::new();
+        for plan in &terms.services {
+            let data = layers.data_of(plan).map_err(|_| gone())?;
+            mounts.extend(plan.mounts(&self.dir, data.as_deref(), &terms.workspace));
+        }
         let connection = machine
             .start(Room {
                 id: terms.environment.to_string(),
@@ -200,6 +214,9 @@ impl Lease {
                 objects,
                 tools: &terms.tools,
                 binds: terms.binds.clone(),
+                mounts,
+                hosts: Plans::hosts(&terms.services),
+                monitor: self.monitor(&stack),
                 env: terms.env.clone(),
                 egress: terms.egress.clone(),
                 limits: terms.limits,
@@ -251,6 +268,28 @@ impl Lease {
         self.down(connection).await?;
         fault::point("lease.remove");
         discard_dir(&self.layout, self.terms.environment).map_err(io_error("delete", &self.dir))
+    }
+
+    /// The record by which git inside is told what changed; made before anything is written.
+    fn monitor(&self, stack: &Stack) -> Option<PathBuf> {
+        let record = self.dir.join("monitor");
+        if !record.exists() {
+            if !monitor::wanted(&stack.workspace) || !self.is_untouched() {
+                return None;
+            }
+            let (setups, commit): (Vec<_>, Vec<_>) =
+                stack.layers.iter().zip(&stack.workspace).partition(|(id, _)| id.starts_with("setup-"));
+            let dirs = |layers: Vec<(_, &PathBuf)>| layers.into_iter().map(|(_, dir)| dir.clone()).collect();
+            let (setups, commit): (Vec<PathBuf>, Vec<PathBuf>) = (dirs(setups), dirs(commit));
+            let made = monitor::prepare(&record, &self.upper(), &self.terms.workspace, &setups, &commit);
+            if let Err(error) = &made {
+                tracing::warn!(environment = %self.terms.environment, %error, "git inside looks for itself what changed");
+            }
+            if !made.unwrap_or(false) {
+                return None;
+            }
+        }
+        Some(record)
     }
 
     fn upper(&self) -> PathBuf {

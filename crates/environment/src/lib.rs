@@ -4,7 +4,9 @@
 //! - [`machine`]: starting sandboxes with the allow-list root file system, and running commands in them
 //! - [`layers`]: immutable trees shared by environments, each made in a builder sandbox
 //! - [`lease`]: one environment, from up to remove
+//! - [`monitor`]: git inside is told what changed
 //! - [`sandbox`]: a running sandbox, its events told to many
+//! - [`service`]: databases and the like, private to an environment
 //! - [`tools`]: the person's tools, shown inside
 //! - [`worktree`]: environments without a boundary, in worktrees of the user's repository
 //! - [`written`]: what a run wrote
@@ -14,8 +16,10 @@ pub mod layers;
 pub mod layout;
 pub mod lease;
 pub mod machine;
+pub mod monitor;
 pub mod remove;
 pub mod sandbox;
+pub mod service;
 pub mod tools;
 pub mod worktree;
 pub mod written;

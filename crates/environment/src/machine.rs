@@ -9,6 +9,7 @@ use std::{
 };
 
 use offshoot_core::{egress::EgressRule, event::Limits};
+use offshoot_git::inside::monitor;
 use offshoot_sandbox::{
     ExecRequest, Exit, Identity, Limits as SandboxLimits, Mount, Network, SandboxSpec, StartError, Stdio,
     system::{SystemOptions, default_mounts},
@@ -56,6 +57,12 @@ pub struct Room<'a> {
     pub tools: &'a Tools,
     /// Directories to show read-only besides, at the same path.
     pub binds: Vec<PathBuf>,
+    /// The record of [`crate::monitor`]: git inside is told what changed.
+    pub monitor: Option<PathBuf>,
+    /// What is put together besides, after all else.
+    pub mounts: Vec<Mount>,
+    /// Lines for `/etc/hosts`.
+    pub hosts: Vec<String>,
     /// Variables of every process, besides the usual ones.
     pub env: BTreeMap<String, String>,
     /// What may be reached.
@@ -96,7 +103,7 @@ impl Machine {
             home_source: None,
             tool_dirs: Vec::new(),
             tmp_bytes: SandboxLimits::default().tmp_bytes,
-            hosts: Vec::new(),
+            hosts: room.hosts.clone(),
         });
         let bind = |source: &Path, target: &Path| Mount::Bind {
             source: source.to_owned(),
@@ -114,6 +121,13 @@ impl Machine {
         mounts.extend(room.tools.directories.iter().map(|d| bind(d, d)));
         mounts.extend(room.binds.iter().map(|d| bind(d, d)));
         mounts.push(bind(room.objects, Path::new(offshoot_git::inside::OBJECTS)));
+        if let Some(began) = &room.monitor {
+            // By its name: a descriptor's own path leads out of the sandbox's mounts. Replaced meanwhile, it is missing.
+            let exe = std::fs::read_link(&self.exe).unwrap_or_else(|_| self.exe.clone());
+            mounts.push(bind(&exe, Path::new(monitor::HOOK)));
+            mounts.push(bind(began, Path::new(monitor::BEGAN)));
+            mounts.push(bind(&room.upper, Path::new(monitor::UPPER)));
+        }
         mounts.push(Mount::Overlay {
             target: room.workspace.to_owned(),
             lowers: room.lowers,
@@ -121,6 +135,7 @@ impl Machine {
             work: room.work,
             root: false,
         });
+        mounts.extend(room.mounts);
         SandboxSpec {
             id: room.id,
             dir: room.dir,
@@ -128,7 +143,7 @@ impl Machine {
             hostname: room.hostname,
             mounts,
             workdir: room.workspace.to_owned(),
-            env: environment_variables(&home, &self.identity.name, room.tools, room.env),
+            env: environment_variables(&home, &self.identity.name, room.tools, &room.hosts, room.env),
             network: Network { egress: room.egress },
             limits: SandboxLimits {
                 memory_bytes: room.limits.memory_bytes,
@@ -149,10 +164,16 @@ fn environment_variables(
     home: &Path,
     user: &str,
     tools: &Tools,
+    hosts: &[String],
     more: BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     const PROXY: &str = "http://127.0.0.1:3128";
-    const DIRECT: &str = "localhost,127.0.0.1,::1";
+    // Services are inside: no proxy is asked for them.
+    let direct: String = ["localhost", "127.0.0.1", "::1"]
+        .into_iter()
+        .chain(hosts.iter().flat_map(|line| line.split(' ')))
+        .collect::<Vec<_>>()
+        .join(",");
     let path = tools.path_variable();
     let home = home.to_string_lossy();
     let usual = [
@@ -168,8 +189,8 @@ fn environment_variables(
         ("HTTPS_PROXY", PROXY),
         ("http_proxy", PROXY),
         ("https_proxy", PROXY),
-        ("NO_PROXY", DIRECT),
-        ("no_proxy", DIRECT),
+        ("NO_PROXY", direct.as_str()),
+        ("no_proxy", direct.as_str()),
         // Node 22.21 and newer; older ones reach allowed hosts by their synthetic addresses.
         ("NODE_USE_ENV_PROXY", "1"),
     ];

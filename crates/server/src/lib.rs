@@ -28,5 +28,6 @@ pub use answer::Refusal;
 pub use daemon::daemon_main;
 pub use events::event_stream;
 pub use listen::{serve_tcp, serve_unix};
+pub use offshoot_engine::{MONITOR_HOOK, monitor_main};
 pub use routes::{VERSION_HEADER, document, version_tag};
 pub use start::{StartOptions, connectable, ensure, wait_until_gone};

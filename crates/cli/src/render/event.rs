@@ -87,6 +87,16 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
             let port = port.map(|port| format!(":{port}")).unwrap_or_default();
             format!("refused {}{port}: {}", escape_line(host), escape_line(reason))
         }
+        Event::ServiceStarting { .. } => return None,
+        Event::ServiceReady { service, took_ms, .. } => {
+            format!("{} is ready after {}", escape_line(service), span(*took_ms))
+        }
+        Event::ServiceCompleted { service, .. } => format!("{} is done", escape_line(service)),
+        Event::ServiceFailed { service, reason, log, again, .. } => {
+            let next = if *again { "; it is started again" } else { "" };
+            let what = paint.red(&format!("{}: {}{next}", escape_line(service), escape_line(reason)));
+            [what, paint.faint(&escape_block(log.trim_end()))].join("\n").trim_end().to_owned()
+        }
         Event::Noticed { notices } => {
             notices.iter().map(|n| format!("note: {}", escape_line(n))).collect::<Vec<_>>().join("\n")
         }
@@ -151,7 +161,7 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
             )
         }
         Event::RunEnded { end, reason } => {
-            let reason = escape_line(reason);
+            let reason = escape_block(reason.trim());
             return Some(match end {
                 RunEnd::Complete => paint.green(&format!("complete: {reason}")),
                 RunEnd::Failed => paint.red(&format!("failed: {reason}")),

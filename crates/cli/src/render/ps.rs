@@ -79,9 +79,15 @@ fn cells(view: &TaskView, list: &TaskList) -> [String; 8] {
             (None, Some(place)) => format!("place {place}"),
             (None, None) => String::new(),
         },
-        TaskState::NeedsAttention | TaskState::Failed => {
-            task.reason.clone().or(task.latest_tool.clone()).unwrap_or_default()
-        }
+        TaskState::NeedsAttention | TaskState::Failed => task
+            .reason
+            .as_deref()
+            .or(task.latest_tool.as_deref())
+            .unwrap_or_default()
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
         // Without an agent it is a step of making the environment, and over.
         TaskState::Idle if task.agent.is_none() => String::new(),
         _ => task.latest_tool.clone().unwrap_or_default(),

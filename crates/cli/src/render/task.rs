@@ -4,7 +4,7 @@ use offshoot_core::{
     api::TaskView,
     event::Entry,
     lifecycle::EnvironmentState,
-    record::{EnvironmentRecord, RunRecord},
+    record::{EnvironmentRecord, RunRecord, ServiceRecord},
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     colour::Paint,
     event::{Printer, cost, limits},
 };
-use crate::text::{count, escape_block, escape_line, moment, short, size, span};
+use crate::text::{count, escape_block, escape_line, first_line, moment, short, size, span};
 
 /// Facts first, then runs, checkpoints, and what happened.
 pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String {
@@ -22,7 +22,7 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
     let mut fact = |name: &str, value: String| {
         text.push_str(&format!("{name:<12}{value}\n"));
     };
-    let reason = task.reason.as_deref().map(|r| format!(": {}", escape_line(r))).unwrap_or_default();
+    let reason = task.reason.as_deref().map(|r| format!(": {}", first_line(r))).unwrap_or_default();
     fact("task", format!("{} ({})", paint.bold(task.name.as_str()), task.id));
     fact("state", paint.state(task.state, &format!("{}{reason}", task.state.word())));
     if let Some(place) = view.queue_place {
@@ -49,6 +49,9 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
     }
     if let Some(environment) = &task.environment {
         fact("environment", describe(environment, view));
+        for service in &environment.services {
+            fact("service", describe_service(service));
+        }
     }
     if let Some(why) = &task.unpublished {
         fact("note", format!("not in your repository yet: {}", escape_line(why)));
@@ -120,6 +123,24 @@ fn describe(environment: &EnvironmentRecord, view: &TaskView) -> String {
     parts.join(", ")
 }
 
+fn describe_service(record: &ServiceRecord) -> String {
+    let service = &record.service;
+    let ports: Vec<_> = service.ports.iter().map(ToString::to_string).collect();
+    let place = if ports.is_empty() { String::new() } else { format!(":{}", ports.join(",")) };
+    let mut parts = vec![format!("{}{place} {}", escape_line(&service.name), record.state.word())];
+    parts.push(escape_line(&service.runs));
+    parts.extend(record.ready_ms.map(|ms| format!("ready after {}", span(ms))));
+    if record.restarts > 0 {
+        parts.push(format!("started again {}", times(record.restarts)));
+    }
+    parts.extend(record.reason.as_deref().map(first_line));
+    parts.join(", ")
+}
+
+fn times(n: u32) -> String {
+    if n == 1 { "once".to_owned() } else { format!("{n} times") }
+}
+
 fn describe_run(run: &RunRecord, paint: Paint) -> String {
     let mut text =
         format!("{}\n", paint.bold(&format!("run {}, asked {}", run.number, moment(run.queued_at))));
@@ -150,6 +171,6 @@ fn describe_run(run: &RunRecord, paint: Paint) -> String {
     if let (Some(ended), Some(started)) = (run.ended_at, run.started_at) {
         fact("took", span(ended.since(started)));
     }
-    fact("ended", run.reason.as_deref().map(escape_line).unwrap_or_default());
+    fact("ended", run.reason.as_deref().map(first_line).unwrap_or_default());
     text
 }

@@ -10,6 +10,7 @@ mod mistakes;
 mod offline;
 mod reference;
 mod refused;
+mod services;
 mod stage;
 mod tasks;
 mod terminal;

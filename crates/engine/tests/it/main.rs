@@ -15,6 +15,7 @@ mod kills;
 mod leaks;
 mod limits;
 mod load;
+mod monitor;
 mod ordinary;
 mod outlive;
 mod stage;

@@ -2,5 +2,7 @@
 skeleton "$@"
 git -c checkout.workers=0 -c checkout.thresholdForParallelism=200 reset -q --hard "$3"
 git update-index -q --untracked-cache || :
-GIT_OPTIONAL_LOCKS=1 git status --porcelain >/dev/null
+monitor
+if monitored; then monitor="$quiet"; next_second; else monitor=false; fi
+GIT_OPTIONAL_LOCKS=1 git -c core.fsmonitor="$monitor" status --porcelain >/dev/null
 rm -rf .git/logs .git/ORIG_HEAD

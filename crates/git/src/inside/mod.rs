@@ -5,6 +5,7 @@
 //! report comes from a place where the agent rules: it is read within limits and believed in nothing that matters; what
 //! counts is the bundle, which [`crate::import`] checks.
 
+pub mod monitor;
 mod report;
 
 pub use report::{BadReport, Checkpointed, Embedded, EmbeddedKind, Finished};
@@ -53,6 +54,7 @@ impl Base {
 
 const PROLOGUE: &str = include_str!("prologue.sh");
 const SKELETON: &str = include_str!("skeleton.sh");
+const MONITORED: &str = include_str!("monitored.sh");
 const SNAPSHOT: &str = include_str!("snapshot.sh");
 
 fn script<const N: usize>(parts: [&str; N], args: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -73,13 +75,13 @@ fn config_value(text: &str) -> String {
 
 /// In an empty workspace: a repository and the files of the base. HEAD is detached.
 pub fn base_checkout(base: &Base) -> Vec<String> {
-    script([PROLOGUE, SKELETON, include_str!("base_checkout.sh")], base.args())
+    script([PROLOGUE, SKELETON, MONITORED, include_str!("base_checkout.sh")], base.args())
 }
 
 /// In a workspace that stands on another base: the files of `base` instead; costs what differs.
 pub fn delta_checkout(base: &Base) -> Vec<String> {
     let [_, _, commit, branch, _, _, shallow] = base.args();
-    script([PROLOGUE, SKELETON, include_str!("delta_checkout.sh")], [commit, branch, shallow])
+    script([PROLOGUE, SKELETON, MONITORED, include_str!("delta_checkout.sh")], [commit, branch, shallow])
 }
 
 /// Variable that names the git directory of a worktree of the user's. Where the host sets it, every script here works on

@@ -1,0 +1,119 @@
+//! Services of environments: real databases where they are installed as a prerequisite, and small commands for what must
+//! go wrong.
+
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+
+fn with(services: Value) -> Stage {
+    let stage = Stage::new();
+    stage.repo.write("services.json", &json!({ "services": services }).to_string()).unwrap();
+    stage.repo.write("db/rows.sql", "create table t(x int); insert into t values (1), (2), (3);").unwrap();
+    stage.repo.commit("Services").unwrap();
+    stage
+}
+
+fn up(stage: &Stage, name: &str) {
+    stage.offshoot(&["env", "up", "--name", name]).ok();
+}
+
+fn sh(stage: &Stage, name: &str, script: &str) -> String {
+    stage.offshoot(&["env", "exec", name, "--", "sh", "-c", script]).ok().trim().to_owned()
+}
+
+fn services(stage: &Stage, name: &str) -> Vec<Value> {
+    let view = stage.offshoot(&["--json", "show", name]).json();
+    let services = view.pointer("/view/task/environment/services");
+    services.unwrap_or_else(|| panic!("{view}")).as_array().unwrap().clone()
+}
+
+#[test]
+fn each_environment_has_its_own_database_with_its_data() {
+    let stage = with(json!({
+        "db": {"use": "host", "preset": "postgres", "seed": "db/rows.sql"},
+        "redis": {"use": "host", "depends_on": ["db"]}
+    }));
+    up(&stage, "one");
+    up(&stage, "two");
+    assert_eq!(
+        sh(&stage, "one", "psql -Atc 'insert into t values (4)' && psql -Atc 'select count(*) from t'"),
+        "INSERT 0 1\n4"
+    );
+    assert_eq!(sh(&stage, "two", "psql -Atc 'select count(*) from t'"), "3", "the other's rows are not seen");
+    assert_eq!(
+        sh(&stage, "two", "psql -h localhost -Atc 'select count(*) from t'"),
+        "3",
+        "also on localhost"
+    );
+    assert_eq!(sh(&stage, "one", "psql \"$DATABASE_URL\" -Atc 'select 7'"), "7");
+    assert_eq!(sh(&stage, "one", "redis-cli -u \"$REDIS_URL\" set k v"), "OK");
+    assert_eq!(sh(&stage, "two", "redis-cli -h redis get k"), "");
+    for service in services(&stage, "two") {
+        assert_eq!(service["state"], "ready", "{service}");
+    }
+    let shown = stage.offshoot(&["show", "two"]).ok();
+    assert!(shown.contains("db:5432 ready"), "{shown}");
+    // What was written is kept with the environment, and its services come back with it.
+    stage.offshoot(&["daemon", "stop"]).ok();
+    assert_eq!(sh(&stage, "one", "psql -Atc 'select count(*) from t'"), "4");
+    stage.offshoot(&["env", "down", "one", "--force"]).ok();
+    stage.offshoot(&["env", "down", "two", "--force"]).ok();
+}
+
+#[test]
+fn a_service_that_fails_shows_what_it_said() {
+    let stage = with(json!({
+        "broken": {"use": "host", "ports": [7000], "command": "echo the disk is made of cheese >&2; exit 3"}
+    }));
+    let up = stage.offshoot(&["env", "up", "--name", "e"]);
+    assert_ne!(up.0, 0);
+    assert!(up.2.contains("broken") && up.2.contains("code 3") && up.2.contains("cheese"), "{}", up.2);
+    let shown = stage.offshoot(&["show", "e"]).ok();
+    assert!(shown.contains("broken:7000 failed") && shown.contains("cheese"), "{shown}");
+    // It can be looked into all the same.
+    assert_eq!(sh(&stage, "e", "echo inside"), "inside");
+    stage.offshoot(&["env", "down", "e", "--force"]).ok();
+}
+
+#[test]
+fn restarts_are_bounded_and_dependencies_are_waited_for() {
+    let stage = with(json!({
+        "flaky": {"use": "host", "restart": "on-failure:3",
+            "command": "n=$(cat $DATA_DIR/n 2>/dev/null || echo 0); echo $((n+1)) >$DATA_DIR/n; [ $n -ge 2 ] || exit 1; exec sleep 1000"},
+        "migrate": {"use": "host", "command": "echo done", "depends_on": ["flaky"]},
+        "web": {"use": "host", "command": "exec python3 -m http.server 8000", "ports": [8000],
+            "depends_on": {"migrate": {"condition": "service_completed_successfully"}}}
+    }));
+    up(&stage, "e");
+    let states = services(&stage, "e");
+    let state = |name: &str| states.iter().find(|s| s["service"]["name"] == name).unwrap().clone();
+    assert_eq!(state("migrate")["state"], "completed");
+    assert_eq!(state("web")["state"], "ready");
+    let page = sh(
+        &stage,
+        "e",
+        "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://web:8000/\").status)'",
+    );
+    assert_eq!(page, "200");
+    stage.offshoot(&["env", "down", "e", "--force"]).ok();
+
+    let stage =
+        with(json!({"never": {"use": "host", "restart": "always:2", "command": "exit 1", "ports": [7001]}}));
+    let up = stage.offshoot(&["env", "up", "--name", "e"]);
+    assert_ne!(up.0, 0);
+    assert_eq!(services(&stage, "e")[0]["restarts"], 2);
+    stage.offshoot(&["env", "down", "e", "--force"]).ok();
+}
+
+#[test]
+fn mistakes_are_shown_at_their_place() {
+    let stage = with(json!({}));
+    stage.repo.write("services.json", "{\"services\": {\n  \"db\": {\"use\": \"hots\"}\n}}").unwrap();
+    let problem = stage.offshoot(&["--json", "env", "up", "--name", "e"]);
+    assert_ne!(problem.0, 0);
+    assert!(problem.2.contains("services.json:2:"), "{}", problem.2);
+    stage.repo.write("services.json", "{\"services\": {\"db\": {\"use\": \"host\", \"preset\": \"postgres\", \"seed\": \"nowhere.sql\"}}}").unwrap();
+    let problem = stage.offshoot(&["env", "up", "--name", "f"]);
+    assert_ne!(problem.0, 0);
+    assert!(problem.2.contains("nowhere.sql"), "{}", problem.2);
+}
