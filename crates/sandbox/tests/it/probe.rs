@@ -23,7 +23,10 @@ use offshoot_sandbox::{
 };
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::stage::{Stage, exit, request, said};
+use crate::{
+    roots::{in_root, share, with_root},
+    stage::{Stage, exit, request, said},
+};
 
 /// The probe, as a static program that needs nothing of what is inside; elsewhere when the suite was copied for another
 /// user.
@@ -129,10 +132,24 @@ fn lay_out(stage: &mut Stage) -> Host {
     Host { arguments, process, segment, udp, _held: (tcp, pathname, hidden) }
 }
 
+/// By attack: outcome and detail. And whether the canary resolver was asked.
+type Outcomes = (BTreeMap<String, (String, String)>, bool);
+
 /// Runs the probe in an environment without `weaken`; outcomes by attack, and whether the canary resolver was asked.
-async fn run(weaken: &[Weakness], only: &[&str]) -> (BTreeMap<String, (String, String)>, bool) {
+async fn run(weaken: &[Weakness], only: &[&str]) -> Outcomes {
+    run_as(None, weaken, only).await
+}
+
+/// The same, in a service's root as this user if given.
+async fn run_as(service: Option<u32>, weaken: &[Weakness], only: &[&str]) -> Outcomes {
     let mut stage = Stage::new();
     let host = lay_out(&mut stage);
+    if service.is_some() {
+        with_root(&mut stage);
+        for path in ["/run/probe", "/read-only"] {
+            stage.spec.mounts.push(share(path.as_ref(), true));
+        }
+    }
     stage.spec.weaken = weaken.iter().copied().collect::<BTreeSet<_>>();
     let connection = stage.up().await;
     let mut arguments = host.arguments.clone();
@@ -140,7 +157,11 @@ async fn run(weaken: &[Weakness], only: &[&str]) -> (BTreeMap<String, (String, S
         arguments.push(format!("only={}", only.join(",")));
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    connection.exec(request("probe", &arguments, Stdio::Journal)).await.unwrap();
+    let request = match service {
+        Some(uid) => in_root("probe", uid, &arguments),
+        None => request("probe", &arguments, Stdio::Journal),
+    };
+    connection.exec(request).await.unwrap();
     let exit = exit(&connection, "probe").await;
     let (out, err) = (said(&connection, "probe", Kind::Stdout), said(&connection, "probe", Kind::Stderr));
     assert_eq!(exit, Exit::Code(0), "{out}{err}");
@@ -244,6 +265,26 @@ async fn nothing_is_reached() {
     let told: BTreeSet<&str> = ours.chain(kernels).chain(NOT_LET_OUT).copied().collect();
     let made: BTreeSet<&str> = outcomes.keys().map(String::as_str).collect();
     assert_eq!(made, told, "what holds each attack is said, and shown where it is ours");
+}
+
+/// From inside a service there is no more to reach than for the agent, whatever the service is called.
+#[tokio::test]
+async fn a_service_reaches_nothing_either() {
+    // Its root is its own to write, and on disk; and these have no effect for one that is root in name only.
+    let own = ["root_directory"];
+    let nominal = ["become_root", "drop_groups", "make_device"];
+    for uid in [999, 0] {
+        let (outcomes, asked) = run_as(Some(uid), &[], &[]).await;
+        let bad: BTreeMap<_, _> = outcomes
+            .iter()
+            .filter(|(attack, (outcome, _))| {
+                let named = own.contains(&attack.as_str()) || uid == 0 && nominal.contains(&attack.as_str());
+                outcome != if named { "reached" } else { "blocked" }
+            })
+            .collect();
+        assert!(bad.is_empty(), "as {uid}: {bad:#?}");
+        assert!(outcomes.len() >= 60 && !asked);
+    }
 }
 
 /// What a kernel or machine may refuse for reasons of its own, so that leaving our defence out shows nothing there.

@@ -52,6 +52,7 @@ pub fn with_root(stage: &mut Stage) {
             Err(_) => share(path, true),
         });
     }
+    stage.spec.mounts.push(Mount::Tmpfs { target: root.join("run"), bytes: 16 << 20, mode: 0o755 });
     for path in ["/proc", "/dev", "/tmp", "/etc/resolv.conf", "/etc/hosts"] {
         stage.spec.mounts.push(share(Path::new(path), true));
     }
@@ -62,7 +63,7 @@ pub fn with_root(stage: &mut Stage) {
     });
 }
 
-fn share(path: &Path, writable: bool) -> Mount {
+pub fn share(path: &Path, writable: bool) -> Mount {
     let target = Path::new(ROOT).join(path.strip_prefix("/").unwrap());
     Mount::Share { source: path.into(), target, writable }
 }

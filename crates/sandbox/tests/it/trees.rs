@@ -138,3 +138,29 @@ async fn a_kept_process_has_terminal_and_input() {
     assert_eq!(said(&connection, "cat", Kind::Stdout), "through");
     connection.down().await.unwrap();
 }
+
+/// The keeper runs Offshoot's own program, which an ordinary user's sandbox is the owner of.
+#[tokio::test]
+async fn a_keeper_gives_nothing_away() {
+    let stage = Stage::new();
+    let connection = stage.up().await;
+    connection.exec(tree("kept", "echo up; sleep 1000")).await.unwrap();
+    up(&connection, "kept").await;
+    let keeper = connection.execs().await.unwrap()[0].pid;
+    let script = format!(
+        "cd /proc/{keeper} && readlink exe; (: > exe) 2>&1; chmod 777 exe 2>&1; tr '\\0' ' ' < environ; \
+         tr '\\0' '\\n' < cmdline; for fd in fd/*; do readlink $fd; done; grep -E '^Cap|NoNew' status"
+    );
+    let (code, out, err) = shell(&connection, "agent", &script).await;
+    assert_eq!(code, Exit::Code(0), "{out}{err}");
+    assert!(out.matches("Read-only file system").count() >= 2, "{out}");
+    assert!(
+        !out.contains("target") && !out.contains("suite") && !out.contains("PATH="),
+        "no host path: {out}"
+    );
+    for line in out.lines().filter(|l| l.starts_with("Cap")) {
+        assert!(line.split_whitespace().last().unwrap().bytes().all(|b| b == b'0'), "{line}");
+    }
+    assert!(out.contains("NoNewPrivs:\t1"), "{out}");
+    connection.down().await.unwrap();
+}
