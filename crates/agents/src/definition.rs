@@ -198,6 +198,8 @@ pub struct Instructions {
 pub struct TerminalCommand {
     /// Arguments after the program; the agent has a terminal interface if they are there.
     pub args: Option<Vec<String>>,
+    /// The same where there is no sandbox, if they differ.
+    pub unconfined_args: Option<Vec<String>>,
     /// Arguments to go on with a session.
     #[serde(default)]
     pub resume_args: Vec<String>,

@@ -17,6 +17,9 @@ pub struct LaunchParams {
     pub executable: PathBuf,
     /// Its private directory, kept between the runs of a task.
     pub state_dir: PathBuf,
+    /// There is no sandbox, and the agent has the settings and the log-in that the user made for it: nothing is written
+    /// for it, and no variable leads it elsewhere.
+    pub own_settings: bool,
     /// The working directory.
     pub cwd: PathBuf,
     /// The model, if one was chosen.
@@ -116,7 +119,7 @@ impl AgentDefinition {
             Protocol::Oneshot => Wire::Oneshot,
         };
         let mut argv = vec![fill.program.clone()];
-        let in_file = self.instructions.file.is_some() && params.instructions.is_some();
+        let in_file = self.instructions_in_file(params) && params.instructions.is_some();
         let groups = [
             (true, self.command.get(1..).unwrap_or_default()),
             (true, &mode.args[..]),
@@ -146,7 +149,7 @@ impl AgentDefinition {
             mode: mode.mode.clone(),
             model: params.model.clone(),
             approval: mode.approval.clone(),
-            preamble: params.instructions.clone().filter(|_| self.instructions.file.is_none()),
+            preamble: params.instructions.clone().filter(|_| !self.instructions_in_file(params)),
             prompt: Some(params.prompt.clone()),
             idle_after_s: self.idle_after_s,
             silence_s: self.silence_s,
@@ -157,10 +160,9 @@ impl AgentDefinition {
     /// The launch of the agent's own interface for a person in a terminal.
     pub fn resolve_terminal(&self, params: &LaunchParams) -> Result<Launch, LaunchError> {
         let fill = Fill::new(self, params)?;
-        let args = self
-            .terminal
-            .args
-            .as_deref()
+        let unconfined = self.terminal.unconfined_args.as_deref().filter(|_| params.own_settings);
+        let args = unconfined
+            .or(self.terminal.args.as_deref())
             .ok_or_else(|| LaunchError::NoTerminal { agent: self.name.clone() })?;
         let mut argv = vec![fill.program.clone()];
         argv.extend(args.iter().map(|arg| fill.text(arg, false)));
@@ -192,16 +194,21 @@ impl AgentDefinition {
     }
 
     fn fill_env(&self, fill: &Fill<'_>, params: &LaunchParams) -> BTreeMap<String, String> {
-        let mut env = fill.env(&self.env);
+        let mut env = if params.own_settings { BTreeMap::new() } else { fill.env(&self.env) };
         if params.model.is_some() {
             env.extend(fill.env(&self.model_env));
         }
         env
     }
 
+    /// Whether instructions go to a file: not to one of the user's own settings, only to one that is named in an argument.
+    fn instructions_in_file(&self, params: &LaunchParams) -> bool {
+        self.instructions.file.is_some() && !(params.own_settings && self.instructions.args.is_empty())
+    }
+
     fn fill_files(&self, fill: &Fill<'_>, params: &LaunchParams) -> Vec<LaunchFile> {
-        let mut files: Vec<LaunchFile> = self
-            .files
+        let seeds = if params.own_settings { &[][..] } else { &self.files[..] };
+        let mut files: Vec<LaunchFile> = seeds
             .iter()
             .map(|file| {
                 let quoted = file.path.ends_with(".json") || file.path.ends_with(".toml");
@@ -209,7 +216,9 @@ impl AgentDefinition {
                 LaunchFile { path: params.state_dir.join(&file.path), text, keep: file.keep }
             })
             .collect();
-        if let (Some(file), Some(text)) = (&self.instructions.file, &params.instructions) {
+        if let (Some(file), Some(text)) = (&self.instructions.file, &params.instructions)
+            && self.instructions_in_file(params)
+        {
             let path = params.state_dir.join(file);
             files.push(LaunchFile { path, text: text.clone(), keep: false });
         }
@@ -315,6 +324,7 @@ mod tests {
         LaunchParams {
             executable: "/opt/agent/bin/x".into(),
             state_dir: "/state".into(),
+            own_settings: false,
             cwd: "/repo \"q\"".into(),
             model: None,
             session: SessionWish::New,
@@ -376,6 +386,30 @@ mod tests {
         let catalog = Catalog::shipped().unwrap();
         let launch = catalog.get("aider").unwrap().resolve(&params()).unwrap();
         assert!(launch.argv.iter().any(|arg| arg == "do {state} it"), "{:?}", launch.argv);
+    }
+
+    #[test]
+    fn without_a_sandbox_the_users_own_settings_are_left_alone() {
+        let catalog = Catalog::shipped().unwrap();
+        for agent in catalog.iter() {
+            let launch = agent.resolve(&LaunchParams { own_settings: true, ..params() }).unwrap();
+            assert_eq!(
+                launch.env, agent.permission.allow.env,
+                "{}: no variable leads it elsewhere",
+                agent.name
+            );
+            let told = launch.setup.preamble.is_some();
+            let kept = !agent.instructions.args.is_empty();
+            assert_eq!(launch.files.len(), usize::from(kept), "{}", agent.name);
+            assert_ne!(told, kept, "{}: instructions are given once", agent.name);
+            let attached = agent.resolve_terminal(&LaunchParams { own_settings: true, ..params() });
+            let free = |arg: &String| arg.contains("dangerously") || arg.contains("bypass");
+            assert!(
+                !attached.is_ok_and(|launch| launch.argv.iter().any(free)),
+                "{} asks when attached",
+                agent.name
+            );
+        }
     }
 
     #[test]

@@ -55,6 +55,41 @@ pub struct TaskParams {
     pub isolation: Option<Isolation>,
 }
 
+/// `POST /v1/worktrees/adopt`: a worktree that a person or another tool made becomes a task by hand. It is never deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdoptParams {
+    /// Any directory of the worktree.
+    pub path: String,
+    /// The task's name; made from the branch if not named.
+    pub name: Option<String>,
+    /// Where a landing goes; the branch of the main checkout if not named.
+    pub target: Option<String>,
+    /// The caller's PATH, to find tools on.
+    pub search_path: Option<String>,
+}
+
+/// `GET /v1/worktrees`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorktreeView {
+    /// Its directory.
+    pub path: String,
+    /// Whether it is the checkout itself, or the bare repository.
+    pub main: bool,
+    /// The branch checked out in it.
+    pub branch: Option<String>,
+    /// The commit it stands on.
+    pub commit: Option<String>,
+    /// Whether the directory is there.
+    pub present: bool,
+    /// Why it is locked, if it is.
+    pub locked: Option<String>,
+    /// Files that differ from its commit; `None` if that could not be asked.
+    pub changed: Option<u64>,
+    /// The task it belongs to; `None` if it is nobody's of Offshoot's.
+    pub task: Option<String>,
+}
+
 /// A variable let into an environment.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Variable {

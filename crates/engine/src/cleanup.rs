@@ -47,6 +47,7 @@ impl Engine {
             }
         }
         let record = self.inner.ledger.task(record.id)?;
+        self.removable(&record)?;
         let record = match self.brought_out(record.clone(), Processes::Keep).await {
             Ok(record) => record,
             Err(_) if params.force => record,

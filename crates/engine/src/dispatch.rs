@@ -23,7 +23,7 @@ use offshoot_git::{
 use crate::{
     clock,
     engine::{Engine, TaskRef},
-    project,
+    project, worktrees,
 };
 
 /// Longest prompt, in bytes: what an agent is started with must fit in one argument (128 KiB) for those that take
@@ -102,7 +102,10 @@ impl Engine {
         let config = project::config(repository.root())?;
         let user = self.user_config()?;
         let agent = if params.by_hand { None } else { Some(self.choose_agent(params, &config)?) };
-        boundary()?;
+        let isolation = worktrees::isolation(params.isolation, &config, &user)?;
+        if isolation == Isolation::Sandbox {
+            boundary()?;
+        }
         let (base, target) = base(&repository, params.from.as_deref())?;
         let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
         project.objects.export(&repository, &base).map_err(|e| match e {
@@ -128,10 +131,9 @@ impl Engine {
         let mut seen = std::collections::BTreeSet::new();
         egress.retain(|rule| seen.insert(rule.clone()));
 
-        let permission =
-            params.permission.or(config.agent.permission).or(user.agent.permission).unwrap_or_default();
+        let permission = worktrees::permission(isolation, params.permission, &config, &user);
         if let Some(definition) = agent.as_deref().and_then(|a| self.inner.catalog.get(a)) {
-            self.check_permission(definition, permission)?;
+            self.check_permission(definition, permission, isolation)?;
         }
         let queued = RunQueued {
             number: 1,
@@ -141,10 +143,19 @@ impl Engine {
             pass_env: names(&params.env),
             permission,
             instructions: params.instructions.clone(),
-            egress,
+            // Without a boundary there is nothing that holds anybody up.
+            egress: if isolation == Isolation::Sandbox { egress } else { Vec::new() },
             limits: config::limits(&config.limits, &user.limits),
         };
-        let notices = notices(&repository, params, &config);
+        let mut notices = notices(&repository, params, &config);
+        let mut root = repository.root().to_owned();
+        if isolation == Isolation::Worktree {
+            notices.extend(self.check_worktree(&repository, params, &config)?);
+            // Worktrees come and go; the main checkout stays.
+            root = repository
+                .main_root()
+                .map_err(|e| project::git_problem("could not find the main checkout", &e))?;
+        }
         let task = TaskId(clock::id());
         self.inner.secrets.put(task, params.env.clone());
         self.inner.secrets.put_path(task, params.search_path.clone());
@@ -152,11 +163,11 @@ impl Engine {
             branch: name.branch(),
             name,
             project: project.id,
-            root: repository.root().to_string_lossy().into_owned(),
+            root: root.to_string_lossy().into_owned(),
             base: base.to_string(),
             target: target.clone(),
             agent: agent.clone(),
-            isolation: Isolation::Sandbox,
+            isolation,
             adopted: None,
             notices: notices.clone(),
         };
@@ -200,6 +211,7 @@ impl Engine {
         &self,
         definition: &AgentDefinition,
         permission: PermissionPolicy,
+        isolation: Isolation,
     ) -> Result<(), Problem> {
         let can = match permission {
             PermissionPolicy::Allow => true,
@@ -219,9 +231,32 @@ impl Engine {
             ),
         )
         .hint(format!(
-            "leave `permission` at \"allow\": the sandbox is the boundary; these can ask: {}",
+            "{}; these can ask: {}",
+            match isolation {
+                Isolation::Sandbox => "leave `permission` at \"allow\": the sandbox is the boundary",
+                Isolation::Worktree =>
+                    "--permission allow lets it do whatever you may do, or take the sandbox",
+            },
             able.collect::<Vec<_>>().join(", ")
         )))
+    }
+
+    /// What would go wrong in a worktree is said now; the answer is what a person should know of it.
+    fn check_worktree(
+        &self,
+        repository: &Repository,
+        params: &TaskParams,
+        config: &ProjectConfig,
+    ) -> Result<Vec<String>, Problem> {
+        worktrees::place(repository, config, &self.user_config()?, "task")?;
+        let mut notices = vec![
+            "worktree, no process isolation: what runs in it runs as you, with all that you may do"
+                .to_owned(),
+        ];
+        if !params.allow.is_empty() || !config.egress.allow.is_empty() {
+            notices.push("rules for hosts have no effect in a worktree: it has your own network".to_owned());
+        }
+        Ok(notices)
     }
 
     fn choose_agent(&self, params: &TaskParams, config: &ProjectConfig) -> Result<String, Problem> {

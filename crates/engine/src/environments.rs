@@ -12,6 +12,7 @@ use std::{
 use offshoot_core::{
     event::{EnvironmentCreating, Event},
     id::{EnvironmentId, TaskId},
+    isolation::Isolation,
     lifecycle::{EnvironmentState, TaskState},
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
@@ -29,7 +30,7 @@ use offshoot_git::oid::Oid;
 use offshoot_sandbox::{Event as SandboxEvent, Stats};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{clock, engine::Engine, ledger::Ledger, project, services};
+use crate::{clock, engine::Engine, ledger::Ledger, project, services, worktrees};
 
 /// How long a sandbox may take to say what it uses.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -140,6 +141,7 @@ impl Engine {
         self.inner.environments.touch(id);
         let state = environment.map_or(EnvironmentState::Creating, |e| e.state);
         if let Some(live) = self.inner.environments.live(id) {
+            self.files_there(&record, &live).await?;
             if state == EnvironmentState::Suspended {
                 live.sandbox
                     .thaw()
@@ -155,6 +157,9 @@ impl Engine {
     /// Decides what a new environment is made of, records it, and makes its directory.
     async fn make(&self, record: &TaskRecord) -> Result<EnvironmentId, Problem> {
         let inner = &self.inner;
+        if record.isolation == Isolation::Worktree {
+            return self.make_worktree(record).await;
+        }
         let project = inner.projects.of_task(record)?;
         let run = record
             .run()
@@ -270,6 +275,9 @@ impl Engine {
         let inner = &self.inner;
         let run = record.run().map(|r| r.id);
         let lease = Lease::open(&inner.layout, id).map_err(lease_problem)?;
+        if lease.worktree().is_some() {
+            return self.bring_up_worktree(record, lease).await;
+        }
         let project = inner.projects.of_task(record)?;
         let objects = project.objects.objects_dir();
         let (sandbox, took_us) =
@@ -291,7 +299,12 @@ impl Engine {
     }
 
     /// Makes a running sandbox one of the live ones: its proxy served, its end noticed.
-    async fn take_up(&self, task: TaskId, lease: Lease, sandbox: Sandbox) -> Result<Live, Problem> {
+    pub(crate) async fn take_up(
+        &self,
+        task: TaskId,
+        lease: Lease,
+        sandbox: Sandbox,
+    ) -> Result<Live, Problem> {
         let listeners = sandbox
             .listeners()
             .await
@@ -381,11 +394,12 @@ impl Engine {
                 };
                 match (lease, connection) {
                     (Ok(lease), Some(connection)) => {
+                        let tier = worktrees::tier(&lease);
                         self.take_up(task.id, lease, connection).await?;
                         if environment.state == EnvironmentState::Creating {
                             let up = Event::EnvironmentUp {
                                 environment: environment.id,
-                                tier: "T1".to_owned(),
+                                tier,
                                 soft_limits: Vec::new(),
                                 took_us: 0,
                             };
@@ -442,14 +456,17 @@ impl Engine {
         else {
             return Ok(());
         };
+        self.removable(record)?;
         let event = Event::EnvironmentRemoved { environment: environment.id, reason: reason.to_owned() };
         self.inner.ledger.append(record.id, record.run().map(|r| r.id), vec![event])?;
         let live = self.inner.environments.forget(environment.id);
         match Lease::open(&self.inner.layout, environment.id) {
-            Ok(lease) => lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem),
+            Ok(lease) => lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?,
             Err(_) => lease::discard_dir(&self.inner.layout, environment.id)
-                .map_err(|e| Problem::internal("could not delete the environment", &e)),
+                .map_err(|e| Problem::internal("could not delete the environment", &e))?,
         }
+        self.collect_later(record);
+        Ok(())
     }
 }
 
@@ -500,6 +517,7 @@ pub(crate) fn layer_problem(error: LayerError) -> Problem {
 pub(crate) fn lease_problem(error: LeaseError) -> Problem {
     match &error {
         LeaseError::Start(start) => start_problem(start),
+        LeaseError::Worktree(error) => worktrees::place_problem(error),
         LeaseError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => disk_full(),
         error => Problem::internal("the environment could not be made", error),
     }

@@ -80,8 +80,8 @@ impl Engine {
             return self.attach_running(&record).await;
         }
         let mut env = self.handed_in(&record, &run)?;
-        let launch = self.terminal_launch(&record, &run)?;
         let live = self.ready(record.id).await?;
+        let launch = self.terminal_launch(&record, &run, &live)?;
         self.prepare(&record, &live, &launch.files).await?;
         let exec = format!("attach-{}", clock::id().simple());
         env.extend(launch.env);

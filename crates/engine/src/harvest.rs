@@ -101,7 +101,8 @@ impl Engine {
         let script = inside::finish(&record.branch, &base, &person, &message, ended);
         let report = match self.report(live, "commit", script.clone(), SECONDS).await {
             Ok(report) => report,
-            Err(problem) if !ended => return Err(problem),
+            // In the user's own repository there is nothing that would be ours to make anew.
+            Err(problem) if !ended || live.lease.worktree().is_some() => return Err(problem),
             Err(problem) => {
                 // Its own repository is broken beyond git's help: a new one over the same files.
                 tracing::warn!(task = %record.id, %problem, "rescuing the files");
@@ -133,7 +134,7 @@ impl Engine {
         let command = Command {
             id: format!("bundle-{}", clock::id()),
             argv: inside::bundle(base.format(), &base, &record.branch),
-            env: std::collections::BTreeMap::new(),
+            env: live.lease.git_variables(),
             seconds: SECONDS,
         };
         let (out, err) = (File::create(&path).map_err(failed)?, File::create(&errors).map_err(failed)?);

@@ -1,9 +1,6 @@
 //! Starting a run's agent in its environment: what it is told and given, once, and recorded before it is done.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use offshoot_agents::{
     LaunchParams, SessionWish, Setup,
@@ -32,10 +29,13 @@ const PREPARE: &str = r#"
 set -e
 exclude=$1; shift
 if [ -n "$exclude" ]; then
-  mkdir -p .git/info
-  printf '%s\n' "$exclude" | while IFS= read -r line; do
-    grep -qxF -e "$line" .git/info/exclude 2>/dev/null || printf '%s\n' "$line" >> .git/info/exclude
-  done
+  # In a worktree the list that is read is shared by all; the host has written one of its own.
+  if [ -z "${OFFSHOOT_GIT_DIR:-}" ]; then
+    mkdir -p .git/info
+    printf '%s\n' "$exclude" | while IFS= read -r line; do
+      grep -qxF -e "$line" .git/info/exclude 2>/dev/null || printf '%s\n' "$line" >> .git/info/exclude
+    done
+  fi
 fi
 while [ $# -ge 3 ]; do
   mkdir -p "$(dirname "$1")"
@@ -73,7 +73,8 @@ impl Engine {
         {
             return Ok((exec, recorded));
         }
-        let launch = self.launch(record, run)?;
+        self.populated(record, live).await?;
+        let launch = self.launch(record, run, live)?;
         let recorded = Recorded { setup: launch.setup.clone(), prompt: self.prompt(record, run) };
         let failed = |e: &dyn std::error::Error| Problem::internal("could not record the launch", e);
         let text = serde_json::to_vec(&recorded).map_err(|e| failed(&e))?;
@@ -120,8 +121,8 @@ impl Engine {
     }
 
     /// The agent's command line and files for a run.
-    fn launch(&self, record: &TaskRecord, run: &RunRecord) -> Result<Launch, Problem> {
-        let params = self.launch_params(record, run)?;
+    fn launch(&self, record: &TaskRecord, run: &RunRecord, live: &Live) -> Result<Launch, Problem> {
+        let params = self.launch_params(record, run, live)?;
         let definition = self.definition(record)?;
         definition
             .resolve(&params)
@@ -129,8 +130,13 @@ impl Engine {
     }
 
     /// The same for the agent's own terminal program, to be used by a person.
-    pub(crate) fn terminal_launch(&self, record: &TaskRecord, run: &RunRecord) -> Result<Launch, Problem> {
-        let params = self.launch_params(record, run)?;
+    pub(crate) fn terminal_launch(
+        &self,
+        record: &TaskRecord,
+        run: &RunRecord,
+        live: &Live,
+    ) -> Result<Launch, Problem> {
+        let params = self.launch_params(record, run, live)?;
         let definition = self.definition(record)?;
         definition.resolve_terminal(&params).map_err(|e| {
             Problem::new(ProblemKind::Conflict, "no_terminal", e.to_string())
@@ -152,7 +158,12 @@ impl Engine {
         })
     }
 
-    fn launch_params(&self, record: &TaskRecord, run: &RunRecord) -> Result<LaunchParams, Problem> {
+    fn launch_params(
+        &self,
+        record: &TaskRecord,
+        run: &RunRecord,
+        live: &Live,
+    ) -> Result<LaunchParams, Problem> {
         let definition = self.definition(record)?;
         let located = self.located(definition, &self.inner.secrets.path(record.id)).map_err(|e| {
             Problem::new(ProblemKind::Unavailable, "agent_not_installed", chain(&e))
@@ -162,13 +173,19 @@ impl Engine {
         let (secrets, _) = self.inner.secrets.env(record.id, &run.pass_env);
         let mut env = config.environment.env;
         env.extend(variables(secrets));
-        let home = self.inner.machine.home_for(Path::new(&record.root));
+        // In a worktree an agent has the user's own settings and log-in; what is ours lies with the environment.
+        let own_settings = live.lease.worktree().is_some();
+        let state = match own_settings {
+            true => live.lease.dir().join("agent"),
+            false => self.inner.machine.home_for(Path::new(&record.root)).join(".offshoot"),
+        };
         let parts = [config.agent.instructions, run.instructions.clone()];
         let instructions: Vec<_> = parts.into_iter().flatten().collect();
         Ok(LaunchParams {
             executable: located.program,
-            state_dir: home.join(".offshoot").join(&definition.name),
-            cwd: PathBuf::from(&record.root),
+            state_dir: state.join(&definition.name),
+            own_settings,
+            cwd: live.lease.terms().workspace.clone(),
             model: run.model.clone(),
             session: record.session.clone().map_or(SessionWish::New, SessionWish::Resume),
             new_session_id: clock::id().to_string(),
@@ -199,7 +216,7 @@ impl Engine {
         let log = std::fs::File::create(&path).map_err(failed)?;
         let both = log.try_clone().map_err(failed)?;
         let id = format!("prepare-{}", clock::id());
-        let command = Command { id, argv, env: std::collections::BTreeMap::new(), seconds: 60 };
+        let command = Command { id, argv, env: live.lease.git_variables(), seconds: 60 };
         match machine::run_inside(&live.sandbox, command, log, both).await {
             Ok(Exit::Code(0)) => Ok(()),
             Ok(exit) => {

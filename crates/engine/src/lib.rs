@@ -10,6 +10,7 @@
 //! | `run` | the driver of one run, from state to state |
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
 //! | `services` | databases and the like: planned, looked after, waited for |
+//! | `worktrees` | environments without a boundary: when, of what, and their files |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
 //! | `launch`, `converse` | the agent: started once, and talked with |
@@ -41,6 +42,7 @@ mod secrets;
 mod services;
 mod snapshot;
 mod stream;
+mod worktrees;
 
 pub use engine::{Engine, Options, TaskRef};
 pub use offshoot_environment::monitor::hook_main as monitor_main;

@@ -1,5 +1,7 @@
 //! Looking at a task's work and landing it.
 
+use std::path::PathBuf;
+
 use offshoot_core::{
     api::{CommitView, DiffView, FileView, LandParams, LandView},
     event::{Changes, Event, Harvested},
@@ -14,7 +16,7 @@ use offshoot_git::{
     land::{How, LandError, LandOptions, land},
     merge::Conflict,
     oid::Oid,
-    publish::delete_branch,
+    publish::delete_branch_in,
     view::{DiffOptions, Status},
 };
 
@@ -280,6 +282,10 @@ impl Engine {
     /// Takes away what a task that is landed or thrown away does not need any more: branch, then environment, whose
     /// recorded removal says after a crash that there is nothing left to do.
     pub(crate) async fn tidy_up(&self, record: &TaskRecord, reason: &str) {
+        if let Err(problem) = self.removable(record) {
+            tracing::warn!(task = %record.id, %problem, "an environment stays");
+            return;
+        }
         self.drop_branch(record).await;
         if let Err(problem) = self.remove_environment(record, reason).await {
             tracing::warn!(task = %record.id, %problem, "could not take an environment away");
@@ -289,10 +295,14 @@ impl Engine {
     /// Takes the task's branch out of the user's repository, if it still is what the task left.
     pub(crate) async fn drop_branch(&self, record: &TaskRecord) {
         let Some(head) = record.head.as_ref().and_then(|h| h.parse::<Oid>().ok()) else { return };
+        if record.adopted.is_some() {
+            return;
+        }
         let (root, branch) = (record.root.clone(), record.branch.clone());
+        let own = record.environment.as_ref().and_then(|e| e.workspace.clone()).map(PathBuf::from);
         let dropped = tokio::task::spawn_blocking(move || {
             let repository = project::repository_of(&root)?;
-            delete_branch(&repository, &branch, &head)
+            delete_branch_in(&repository, &branch, &head, own.as_deref())
                 .map_err(|e| Problem::new(ProblemKind::Conflict, "branch_kept", chain(&e)))
         })
         .await;

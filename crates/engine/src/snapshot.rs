@@ -1,7 +1,7 @@
 //! Checkpoints: the workspace as it was after a turn or after a tool call that changed files, as commits on hidden
 //! refs. Taken inside, beside the agent's own branch and index, which are never touched.
 
-use std::{collections::BTreeMap, fs::File, io::Read};
+use std::{fs::File, io::Read};
 
 use offshoot_core::{
     event::{Changes, Event},
@@ -23,6 +23,7 @@ const REPORT: u64 = 64 * 1024;
 /// Prints, a line each: what differs from the base, what differs from the checkpoint before, and the subject of the
 /// newest commit of the task's own.
 const COUNT: &str = r#"
+cd "${OFFSHOOT_GIT_DIR:-.}"
 stat() { git -c core.fsmonitor=false diff --no-ext-diff --no-textconv --shortstat "$1" "$2" -- | tr -d '\n'; echo; }
 stat "$1" "$3"; stat "$2" "$3"; git log -1 --format=%s "$1..HEAD" --
 "#;
@@ -122,7 +123,8 @@ impl Engine {
         let err = live.lease.dir().join(format!("{what}.err"));
         let failed = |e: std::io::Error| Problem::internal("could not keep a report", &e);
         let (stdout, stderr) = (File::create(&out).map_err(failed)?, File::create(&err).map_err(failed)?);
-        let command = Command { id: format!("{what}-{}", clock::id()), argv, env: BTreeMap::new(), seconds };
+        let env = live.lease.git_variables();
+        let command = Command { id: format!("{what}-{}", clock::id()), argv, env, seconds };
         let exit = machine::run_inside(&live.sandbox, command, stdout, stderr)
             .await
             .map_err(|e| Problem::internal(&format!("{what} was not made"), &e))?;

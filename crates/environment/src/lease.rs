@@ -183,8 +183,8 @@ impl Lease {
         layers: &Layers,
         objects: &Path,
     ) -> Result<(Sandbox, u64), LeaseError> {
-        if let Some(place) = self.worktree() {
-            return self.up_in_worktree(machine, place).await;
+        if self.worktree().is_some() {
+            return self.up_in_worktree(machine).await;
         }
         let began = Instant::now();
         // The kernel refuses a work directory that a killed sandbox left non-empty only when it is in use; but the

@@ -251,12 +251,10 @@ impl Lease {
             .map_err(LeaseError::Worktree)
     }
 
-    pub(crate) async fn up_in_worktree(
-        &self,
-        machine: &Machine,
-        place: &Place,
-    ) -> Result<(Sandbox, u64), LeaseError> {
+    /// Brings the processes of a worktree up; see [`Lease::up`].
+    pub async fn up_in_worktree(&self, machine: &Machine) -> Result<(Sandbox, u64), LeaseError> {
         let began = Instant::now();
+        let place = self.worktree().ok_or_else(|| LeaseError::Terms(self.dir().to_owned()))?;
         offshoot_sandbox::end(self.dir()).map_err(LeaseError::Cleanup)?;
         let (lease, wanted) = (self.clone(), place.clone());
         tokio::task::spawn_blocking(move || wanted.ensure(lease.terms(), lease.dir()))

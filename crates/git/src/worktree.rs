@@ -7,6 +7,7 @@
 //! is moved aside, and its deletion is the caller's.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
     os::unix::ffi::OsStringExt,
@@ -168,6 +169,12 @@ impl Repository {
             });
         }
         Ok(all)
+    }
+
+    /// The newest commit that both have, if they have one.
+    pub fn merge_base(&self, a: &Oid, b: &Oid) -> Result<Option<Oid>, GitError> {
+        let out = self.git().args(["merge-base", a.as_str(), b.as_str()]).run()?;
+        Ok(Oid::from_bytes(out.stdout.trim_ascii_end()))
     }
 
     /// The top of the main work tree, or the git directory of a bare repository.
@@ -416,28 +423,38 @@ pub fn included(repo: &Repository, list: &Path) -> Result<(Vec<PathBuf>, bool), 
     /// Bytes of names; some hundred thousand files.
     const MOST: usize = 32 << 20;
     let root = repo.root();
+    let others = |git: Git<'static>| {
+        git.work_tree(root).args(["ls-files", "-z", "--others", "--ignored"]).truncate(MOST)
+    };
     let mut from = OsString::from("--exclude-from=");
     from.push(list);
-    let out = repo
-        .git()
-        .work_tree(root)
-        .args(["ls-files", "-z", "--others", "--ignored"])
-        .arg(from)
-        .truncate(MOST)
-        .ok()?;
-    if out.stdout.is_empty() {
+    let wanted = others(repo.git()).arg(from).ok()?;
+    if wanted.stdout.is_empty() {
         return Ok((Vec::new(), false));
     }
-    let mut ask = repo.git().work_tree(root);
+    let mut ask = repo.git();
     if let Some(ignore) = repo.user_ignore_file() {
         let mut setting = OsString::from("core.excludesFile=");
         setting.push(ignore);
         ask = ask.config(setting);
     }
-    // Exit code 1: none of them.
-    let ignored = ask.args(["check-ignore", "-z", "--stdin"]).input(out.stdout).run()?.stdout;
-    let names = ignored.split(|b| *b == 0).filter(|name| !name.is_empty());
-    Ok((names.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect(), out.truncated))
+    let ignored = others(ask).arg("--exclude-standard").ok()?;
+    let known: BTreeSet<&[u8]> = ignored.stdout.split(|b| *b == 0).collect();
+    let both = wanted.stdout.split(|b| *b == 0).filter(|name| !name.is_empty() && known.contains(name));
+    let paths = both.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect();
+    Ok((paths, wanted.truncated || ignored.truncated))
+}
+
+/// Whether a worktree's index has a file.
+pub fn is_tracked(path: &Path, git_dir: &Path, file: &Path) -> Result<bool, GitError> {
+    let git = Repository::at(path, git_dir)?.git().work_tree(path).config("core.bare=false");
+    Ok(git.args(["ls-files", "--error-unmatch", "--"]).arg(file).run()?.code == Some(0))
+}
+
+/// Whether the project itself, or the user, ignores a file that is there and that git does not know.
+pub fn is_ignored(root: &Path, file: &Path) -> Result<bool, GitError> {
+    let git = Git::as_user(root).args(["ls-files", "--others", "--ignored", "--exclude-standard", "--"]);
+    Ok(!git.arg(file).ok()?.stdout.is_empty())
 }
 
 /// What a worktree holds, compared with its commit.

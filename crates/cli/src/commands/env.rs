@@ -10,7 +10,7 @@ use offshoot_core::{
 use crate::{
     commands::{
         discard, exec,
-        run::{announce, check_name, note},
+        run::{IsolationArg, announce, check_name, note},
     },
     failure::Outcome,
     project,
@@ -50,6 +50,9 @@ struct Up {
     /// Allow a host besides the configured ones (repeatable)
     #[arg(long, value_name = "RULE")]
     allow: Vec<EgressRule>,
+    /// What kind of environment; the configured one if not named, else the sandbox
+    #[arg(long, value_enum)]
+    isolation: Option<IsolationArg>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,6 +91,7 @@ async fn up(args: Up, session: &Session) -> Outcome {
         env: variables(&args.pass_env)?,
         allow: args.allow,
         search_path: search_path(),
+        isolation: args.isolation.map(Into::into),
         ..TaskParams::default()
     };
     let work = session.client.post("/v1/tasks", &params);

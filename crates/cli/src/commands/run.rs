@@ -6,6 +6,7 @@ use offshoot_core::{
     agent::PermissionPolicy,
     api::{TaskParams, TaskView},
     egress::EgressRule,
+    isolation::Isolation,
     name::TaskName,
     problem::{Problem, ProblemKind},
 };
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// Allow a host besides the configured ones, as in example.org, *.example.org or host:8080 (repeatable)
     #[arg(long, value_name = "RULE")]
     allow: Vec<EgressRule>,
+    /// What kind of environment; the configured one if not named, else the sandbox
+    #[arg(long, value_enum)]
+    isolation: Option<IsolationArg>,
     /// What the agent's permission requests get; the sandbox is the boundary either way
     #[arg(long, value_enum)]
     permission: Option<Permission>,
@@ -53,6 +57,24 @@ pub(crate) struct Args {
     /// Show what happens until the run is over, and exit 1 if it failed
     #[arg(long)]
     follow: bool,
+}
+
+/// What kind of environment.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum IsolationArg {
+    /// Own files, processes and network
+    Sandbox,
+    /// A git worktree; the agent runs as you, without isolation
+    Worktree,
+}
+
+impl From<IsolationArg> for Isolation {
+    fn from(isolation: IsolationArg) -> Self {
+        match isolation {
+            IsolationArg::Sandbox => Self::Sandbox,
+            IsolationArg::Worktree => Self::Worktree,
+        }
+    }
 }
 
 /// What permission requests get.
@@ -94,7 +116,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         instructions: args.instructions.as_deref().map(instructions).transpose()?,
         search_path: search_path(),
         by_hand: false,
-        isolation: None,
+        isolation: args.isolation.map(Into::into),
     };
     let work = session.client.post("/v1/tasks", &params);
     let view: TaskView = patiently(&session.screen, "creating the task", work).await?;

@@ -449,3 +449,23 @@ fn filters_of_the_user_work_as_they_do_for_the_user() {
     tree.finish(BRANCH);
     assert_eq!(fixture.git(&["show", &format!("{BRANCH}:x.up")]), "more");
 }
+
+#[test]
+fn ignored_files_are_found_by_a_list() {
+    let fixture = Fixture::new();
+    fixture.write(".gitignore", ".env*\n/deps/\n*.log\n");
+    fixture.write(".worktreeinclude", "# what a worktree needs\n.env*\ndeps/keep/\nsrc/\nnot-ignored.txt\n");
+    fixture.commit("lists");
+    for file in [".env", "api/.env.local", "deps/keep/x", "deps/other/y", "a.log", "not-ignored.txt"] {
+        fixture.write(file, "x");
+    }
+    let repo = fixture.repository();
+    let (mut found, more) = worktree::included(&repo, &fixture.repo.join(".worktreeinclude")).unwrap();
+    found.sort();
+    assert_eq!(
+        found,
+        [".env", "api/.env.local", "deps/keep/x"].map(PathBuf::from),
+        "ignored and on the list, both"
+    );
+    assert!(!more);
+}

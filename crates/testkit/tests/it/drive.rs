@@ -46,6 +46,7 @@ impl Agent {
             .resolve(&LaunchParams {
                 executable: self.program.clone(),
                 state_dir: self.state.clone(),
+                own_settings: false,
                 cwd: self.cwd.clone(),
                 model: self.model.clone(),
                 session,
