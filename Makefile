@@ -8,7 +8,7 @@ AGENTS ?= claude codex gemini
 export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: build demo test test-agents check bench fmt clean prerequisites build-prerequisites
+.PHONY: build demo test test-agents check advisories fuzz bench fmt clean prerequisites build-prerequisites
 
 build: build-prerequisites ## The binary, as it is shipped: target/release/offshoot
 	$(CARGO) build --release --locked -p offshoot
@@ -17,7 +17,7 @@ demo: build-prerequisites ## Three tasks at once on a sample repository, without
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit
 	demo/run $(TARGET)/debug
 
-test: prerequisites check ## Everything
+test: prerequisites check advisories ## Everything
 	crates/testkit/install-agents.sh $(AGENTS)
 	$(CARGO) build --locked -p offshoot -p offshoot-testkit -p offshoot-sandbox --bins
 	OFFSHOOT_TEST_AGENTS="$(AGENTS)" $(CARGO) test --locked --workspace --no-fail-fast
@@ -33,6 +33,12 @@ test-agents: prerequisites ## The real agents, all five
 check: ## Format and lints, warnings denied
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+advisories: ## Vulnerable or withdrawn dependencies, as far as that can be looked up here
+	scripts/advisories
+
+fuzz: ## Each fuzz target for half a minute; SECONDS=600 for longer. Needs cargo-fuzz
+	scripts/fuzz $(or $(SECONDS),30)
 
 prerequisites: ## What the tests need besides Rust: installed where that is possible, else named
 	scripts/prerequisites
