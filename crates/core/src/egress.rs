@@ -152,13 +152,15 @@ impl FromStr for EgressRule {
             }
             None => (text, None),
         };
-        if name == "host" || name == HOST_ALIAS {
+        if let Some(parent) = name.strip_prefix("*.") {
+            return Ok(Self::Below(parent.parse()?, port));
+        }
+        // Compared in its one spelling: what is written is read again, and has to mean the same then.
+        let name: HostName = name.parse()?;
+        if name.0 == "host" || name.0 == HOST_ALIAS {
             return port.map(Self::Host).ok_or(HostError::HostPort);
         }
-        match name.strip_prefix("*.") {
-            Some(parent) => Ok(Self::Below(parent.parse()?, port)),
-            None => Ok(Self::Name(name.parse()?, port)),
-        }
+        Ok(Self::Name(name, port))
     }
 }
 
@@ -229,6 +231,18 @@ pub fn synthetic_address(rules: &[EgressRule], name: &HostName) -> Option<Ipv4Ad
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by fuzzing: another spelling was taken for a name, and read again from the log as this machine's loopback,
+    /// or not at all.
+    #[test]
+    fn this_machine_is_known_in_every_spelling() {
+        for text in ["host:5432", "HOST:5432", "Host.:5432", "host.internal:5432", "Host.Internal.:5432"] {
+            assert_eq!(text.parse(), Ok(EgressRule::Host(5432)), "{text}");
+        }
+        for text in ["host", "HOST", "host.", "Host.Internal", "host.internal."] {
+            assert_eq!(text.parse::<EgressRule>(), Err(HostError::HostPort), "{text}");
+        }
+    }
 
     #[test]
     fn names_have_one_spelling() {
