@@ -46,5 +46,9 @@ pub use preview::{
     Destinations, Later, Limits as PreviewLimits, Listed, Preview, PreviewName, Reason, Unavailable,
 };
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use preview::heads;
+
 #[doc(hidden)]
 pub use egress::hello::{Hello, read as read_hello};

@@ -4,6 +4,9 @@
 //! dials; pages of one task cannot use another's (`origin`), nor can a name that was rebound to this machine (`name`);
 //! nothing is buffered whole. Called by the engine; knows nothing of sandboxes, and of tasks only their names.
 
+#[cfg(fuzzing)]
+pub use framing::heads;
+
 mod framing;
 mod head;
 mod name;

@@ -343,6 +343,16 @@ fn refused<T>(result: Result<T, GitError>) -> Result<(), ImportError> {
     }
 }
 
+/// For `fuzz/`: how many prerequisites and refs the header of these bytes has, if it is one.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+#[must_use]
+pub fn header(mut bytes: &[u8], max_refs: usize) -> Option<(usize, usize)> {
+    let header = read_header(&mut bytes, ObjectFormat::Sha1, max_refs).ok()?;
+    let _ = sort_refs(&header.refs);
+    Some((header.prerequisites.len(), header.refs.len()))
+}
+
 /// gitformat-bundle(5), versions 2 and 3.
 fn read_header(
     reader: &mut impl BufRead,

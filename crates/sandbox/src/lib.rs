@@ -12,6 +12,10 @@
 //! pid namespace.
 //! Knows nothing of git, tasks or agents. The only crate with unsafe code, all of it in `sys.rs`.
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use init::answer_dns;
+
 mod cgroup;
 mod connection;
 pub mod doctor;

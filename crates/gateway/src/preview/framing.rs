@@ -262,6 +262,28 @@ impl Chunk {
     }
 }
 
+/// For `fuzz/`: the heads in bytes that come in pieces of a size, and whether they were followed to their end.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn heads(bytes: &[u8], size: usize) -> (Vec<Vec<u8>>, bool) {
+    let (mut framing, mut heads) = (Framing::new(), Vec::new());
+    for mut piece in bytes.chunks(size.max(1)) {
+        while !piece.is_empty() {
+            let taken = match framing.step(piece) {
+                Step::Body(length) | Step::Taken(length) => length,
+                Step::Head(length, head) => {
+                    heads.push(head);
+                    length
+                }
+                _ => return (heads, false),
+            };
+            assert!(taken > 0 || framing.is_refused(), "it stands still");
+            piece = &piece[taken..];
+        }
+    }
+    (heads, true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

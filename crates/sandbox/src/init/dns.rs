@@ -120,6 +120,13 @@ fn send_to(socket: &OwnedFd, reply: &[u8], to: &SocketAddrAny) -> rustix::io::Re
     rustix::net::sendto(socket, reply, SendFlags::NOSIGNAL | SendFlags::DONTWAIT, to)
 }
 
+/// For `fuzz/`: the reply to one message by these rules.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn answer_dns(query: &[u8], rules: Vec<EgressRule>) -> Option<Vec<u8>> {
+    answer(query, &Names::new(rules, false))
+}
+
 /// The reply to one message (RFC 1035, section 4), or none when it is no query at all.
 fn answer(query: &[u8], names: &Names) -> Option<Vec<u8>> {
     const RESPONSE: u8 = 0x80;
