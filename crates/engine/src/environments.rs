@@ -140,6 +140,11 @@ impl Engine {
         };
         self.inner.environments.touch(id);
         let state = environment.map_or(EnvironmentState::Creating, |e| e.state);
+        if let Some(live) = self.inner.environments.live(id).filter(|live| live.lease.is_gone()) {
+            let reason = "its directory was deleted by hand; it is made again from its branch".to_owned();
+            live.lease.down(Some(&live.sandbox)).await.map_err(lease_problem)?;
+            self.lost(task, id, &reason);
+        }
         if let Some(live) = self.inner.environments.live(id) {
             self.files_there(&record, &live).await?;
             if state == EnvironmentState::Suspended {
@@ -464,6 +469,10 @@ impl Engine {
             Ok(lease) => lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?,
             Err(_) => lease::discard_dir(&self.inner.layout, environment.id)
                 .map_err(|e| Problem::internal("could not delete the environment", &e))?,
+        }
+        if record.isolation == Isolation::Worktree && !record.has_unlanded_work() {
+            // Made with the worktree, and at its base still.
+            self.drop_branch(record).await;
         }
         self.collect_later(record);
         Ok(())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use offshoot_core::{
     api::{CommitView, DiffView, FileView, LandParams, LandView},
     event::{Changes, Event, Harvested},
+    isolation::Isolation,
     lifecycle::{EnvironmentState, TaskState},
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
@@ -294,7 +295,9 @@ impl Engine {
 
     /// Takes the task's branch out of the user's repository, if it still is what the task left.
     pub(crate) async fn drop_branch(&self, record: &TaskRecord) {
-        let Some(head) = record.head.as_ref().and_then(|h| h.parse::<Oid>().ok()) else { return };
+        // A worktree is made with its branch; in a sandbox a branch comes with the first commit.
+        let base = (record.isolation == Isolation::Worktree).then_some(&record.base);
+        let Some(head) = record.head.as_ref().or(base).and_then(|h| h.parse::<Oid>().ok()) else { return };
         if record.adopted.is_some() {
             return;
         }

@@ -239,6 +239,11 @@ impl Lease {
         self.worktree().is_none_or(|place| place.adopted) || self.dir().join(CHECKED_OUT).exists()
     }
 
+    /// Whether it is a worktree whose directory somebody took away.
+    pub fn is_gone(&self) -> bool {
+        self.worktree().is_some_and(|place| fs::symlink_metadata(&place.path).is_err())
+    }
+
     /// Notes that they are.
     pub fn checked_out(&self) -> io::Result<()> {
         fs::write(self.dir().join(CHECKED_OUT), "")

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs::{self, File},
-    os::unix::ffi::OsStringExt,
+    os::unix::{ffi::OsStringExt, fs::MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -229,6 +229,7 @@ pub fn add(
     git.ok()?;
     offshoot_core::fault::point("worktree.added");
     let git_dir = git_dir_of(path).ok_or_else(|| WorktreeError::Replaced { path: path.to_owned() })?;
+    note_inode(path, &git_dir)?;
     Ok(Added {
         path: path.clone(),
         git_dir,
@@ -269,6 +270,7 @@ pub fn restore(repo: &Repository, path: &Path, git_dir: &Path) -> Result<(), Wor
     fs::create_dir_all(path).map_err(GitError::io("make", path))?;
     let file = path.join(".git");
     fs::write(&file, format!("gitdir: {}\n", git_dir.display())).map_err(GitError::io("write", &file))?;
+    note_inode(path, git_dir)?;
     // Its index tells of files that are gone; the next checkout begins with none.
     let index = git_dir.join("index");
     match fs::remove_file(&index) {
@@ -366,9 +368,20 @@ pub fn forget_checkpoints(repo: &Repository, git_dir: &Path) -> Result<(), GitEr
     Ok(())
 }
 
-/// Whether a directory without `.git` is what an agent left of this worktree.
+/// File in a worktree's git directory that tells its directory from another of the same name: device and inode.
+const INODE: &str = "offshoot-inode";
+
+fn note_inode(path: &Path, git_dir: &Path) -> Result<(), GitError> {
+    let meta = fs::symlink_metadata(path).map_err(GitError::io("look at", path))?;
+    let file = git_dir.join(INODE);
+    fs::write(&file, format!("{}:{}\n", meta.dev(), meta.ino())).map_err(GitError::io("write", &file))
+}
+
+/// Whether a directory without `.git` is what an agent left of this worktree, and not another one put there since.
 fn is_left(path: &Path, git_dir: &Path) -> bool {
-    fs::symlink_metadata(path.join(".git")).is_err() && whereabouts(git_dir).as_deref() == Some(path)
+    let noted = fs::read_to_string(git_dir.join(INODE)).unwrap_or_default();
+    let same = |meta: fs::Metadata| noted.trim_end() == format!("{}:{}", meta.dev(), meta.ino());
+    fs::symlink_metadata(path.join(".git")).is_err() && fs::symlink_metadata(path).is_ok_and(same)
 }
 
 fn move_aside(path: &Path, aside: &Path) -> Result<PathBuf, GitError> {

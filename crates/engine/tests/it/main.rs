@@ -19,3 +19,4 @@ mod monitor;
 mod ordinary;
 mod outlive;
 mod stage;
+mod worktrees;
