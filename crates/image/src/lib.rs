@@ -3,7 +3,7 @@
 //! What an image is made of is kept once on this machine, unpacked: each layer a directory that the kernel's overlay
 //! takes as a lower one (mounted with `userxattr`). Running something in it is not done here.
 //!
-//! - [`reference`]: what a person writes to name an image
+//! - [`mod@reference`]: what a person writes to name an image
 //! - [`images`]: the images that are here, and getting those that are not; the entrance
 //! - [`limits`]: how much a hostile image or registry may cost
 //! - [`digest`]: SHA-256, as the specification writes it
