@@ -14,6 +14,9 @@
 //!
 //! A token of another boot, from before the clock was set back, or of another program is answered with `/`. Whatever
 //! is unclear is an error: git then looks for itself. The host never runs the hook and believes nothing of it.
+//!
+//! Only about files that git tracks. Untracked ones git looks for in each directory, without its untracked cache: that
+//! one survives `/` and errors unchecked once a command that lists none (`git stash`) has written the index.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -95,9 +98,8 @@ pub fn wanted(lowers: &[PathBuf]) -> bool {
 
 /// What a setup layer has besides the files of the commit below it, in directories that both have.
 fn added(layer: &Path, commit: &[PathBuf], dir: &Path, told: &mut Vec<Vec<u8>>) -> io::Result<()> {
-    tell_dir(dir.as_os_str().as_bytes(), false, told);
     if opaque(&layer.join(dir)) {
-        tell_dir(dir.as_os_str().as_bytes(), true, told);
+        told.push([dir.as_os_str().as_bytes(), b"/"].concat());
     }
     for entry in fs::read_dir(layer.join(dir))? {
         let entry = entry?;
@@ -259,8 +261,7 @@ const OPEN_DIR: OFlags =
 fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<u8>>) -> io::Result<()> {
     let known = !root && is_since(changed(&fstat(&dir)?), since);
     if known {
-        tell_dir(path, true, told);
-        tell_dir(path, false, told);
+        told.push([path, b"/"].concat());
     }
     for entry in Dir::read_from(&dir)? {
         let entry = entry?;
@@ -281,8 +282,7 @@ fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<
                 }
                 // Gone, replaced, or closed to everybody.
                 Err(_) if entry.file_type() == FileType::Directory => {
-                    tell_dir(&below, true, told);
-                    tell_dir(&below, false, told);
+                    told.push([below.as_slice(), b"/"].concat());
                     told.push(below);
                     continue;
                 }
@@ -300,17 +300,6 @@ fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<
     Ok(())
 }
 
-/// A directory: with `all`, what git knows below it is to be looked at; without, its list of untracked files is to be made
-/// anew, which git does for the directory that a path is in.
-fn tell_dir(path: &[u8], all: bool, told: &mut Vec<Vec<u8>>) {
-    match (path, all) {
-        (b"", true) => {}
-        (b"", false) => told.push(b"?".to_vec()),
-        (path, true) => told.push([path, b"/"].concat()),
-        (path, false) => told.push([path, b"/?"].concat()),
-    }
-}
-
 fn is_since(time: Nanos, since: Since) -> bool {
     match since {
         Since::Time(since) => time >= since,
@@ -318,11 +307,6 @@ fn is_since(time: Nanos, since: Since) -> bool {
     }
 }
 
-#[expect(
-    clippy::useless_conversion,
-    clippy::unnecessary_fallible_conversions,
-    reason = "the types differ by platform"
-)]
 fn nanos(seconds: impl Into<i128>, nanoseconds: impl Into<i128>) -> Nanos {
     seconds.into() * 1_000_000_000 + nanoseconds.into()
 }
@@ -365,7 +349,7 @@ mod tests {
         let record = Record {
             root: (5, -7),
             workspace: "/a b/c".into(),
-            besides: vec![b"x/?".to_vec(), b"y".to_vec()],
+            besides: vec![b"x/".to_vec(), b"y".to_vec()],
         };
         assert_eq!(Record::read(&record.to_bytes()), Some(record.clone()));
         let bare = Record { besides: Vec::new(), ..record };
@@ -404,7 +388,7 @@ mod tests {
         assert_eq!(told(upper, &record, BASE, &here), ["/"], "the root is another");
         let same_root =
             Record { root: (modified(&rustix::fs::stat(upper).unwrap()), i128::MAX / 2), ..record };
-        assert_eq!(told(upper, &same_root, BASE, &here), ["a/", "a/?", "a/b/", "a/b/?", "from/setup"]);
+        assert_eq!(told(upper, &same_root, BASE, &here), ["a/", "a/b/", "from/setup"]);
         // Times in the files' future and past, so that nothing need be waited for.
         let later = now(here.wall + 100 * SECOND, 0);
         assert_eq!(told(upper, &same_root, &later.token(), &later), [""; 0]);
@@ -428,6 +412,6 @@ mod tests {
         added(&setup, &[commit], Path::new(""), &mut besides).unwrap();
         let mut besides: Vec<_> = besides.into_iter().map(|path| String::from_utf8(path).unwrap()).collect();
         besides.sort();
-        assert_eq!(besides, ["?", "node_modules", "src/?", "src/deep/?", "src/deep/g", "src/gen", "top"]);
+        assert_eq!(besides, ["node_modules", "src/deep/g", "src/gen", "top"]);
     }
 }

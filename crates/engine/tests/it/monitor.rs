@@ -31,7 +31,7 @@ fn what_git_is_told_changed_is_what_changed() {
     for seed in 1..=3 {
         // A base, then deltas of it: each commit has a file more.
         let mut script = PRELUDE.to_owned();
-        script.push_str("told 10000; check start; told 10000\n");
+        script.push_str("told 9000; check start; told 9000\n");
         script.push_str(&operations(seed * 7919));
         script.push_str("echo same");
         by_hand(&stage, &format!("t{seed}"), &script);
@@ -57,7 +57,7 @@ fn git_is_told_what_a_setup_adds_to_a_commit() {
     stage.git(&["add", "-A"]);
     stage.git(&["commit", "-qm", "setup"]);
     stage.start(None);
-    let script = format!("{PRELUDE} told 10000; check start; cat /tmp/got; told 10000; echo same");
+    let script = format!("{PRELUDE} told 9000; check start; cat /tmp/got; told 9000; echo same");
     let said = by_hand(&stage, "first", &script);
     for path in ["?? d1/e1/made/", "?? d2/untracked", "?? d3/later", "?? new/", "?? top"] {
         assert!(said.contains(path), "{path} is missing in {said}");
@@ -78,13 +78,13 @@ fn git_is_told_across_restarts_and_looks_for_itself_elsewhere() {
     stage.start(None);
     let told = |name: &str, script: &str| by_hand_in(&stage, name, &format!("{PRELUDE} {script}; echo same"));
     stage.post("/v1/tasks", json!({ "path": stage.repo, "by_hand": true, "name": "t" })).ok();
-    told("t", "check fresh; echo x >>d1/e1/f1; : >d4/made; git add d4/made; check changed; told 10000");
+    told("t", "check fresh; echo x >>d1/e1/f1; : >d4/made; git add d4/made; check changed; told 9000");
     // Without daemon, shim and boundary; then over the same files again.
     let shim = stage.shim("t");
     stage.kill();
     let _ = rustix::process::kill_process(shim, rustix::process::Signal::KILL);
     stage.start(None);
-    told("t", "rm d4/made; check again; told 10000; echo y >>d2/e2/f2; check more");
+    told("t", "rm d4/made; check again; told 9000; echo y >>d2/e2/f2; check more");
     // A copy has the same configuration and index, but nobody tells what changes in it.
     told(
         "t",
