@@ -106,6 +106,9 @@ impl Callbacks for Seen {
 
 pub(super) struct Screen {
     parser: Parser<Seen>,
+    /// The beginning of a character whose rest has not come, at most three bytes. The parser takes what follows a cut
+    /// character for other things than what follows a whole one, and where bytes are cut must not matter.
+    cut: Vec<u8>,
 }
 
 impl std::fmt::Debug for Screen {
@@ -118,12 +121,15 @@ impl Screen {
     pub(super) fn new() -> Self {
         let rows = std::num::NonZeroU16::new(ROWS).unwrap_or(std::num::NonZeroU16::MIN);
         let cols = std::num::NonZeroU16::new(COLS).unwrap_or(std::num::NonZeroU16::MIN);
-        Self { parser: Parser::new_with_callbacks(rows, cols, 0, Seen::default()) }
+        Self { parser: Parser::new_with_callbacks(rows, cols, 0, Seen::default()), cut: Vec::new() }
     }
 
     /// Shows bytes; returns the notices (bells, notifications) among them.
     pub(super) fn show(&mut self, bytes: &[u8]) -> Vec<String> {
-        self.parser.process(bytes);
+        self.cut.extend_from_slice(bytes);
+        let rest = self.cut.split_off(self.cut.len() - unfinished(&self.cut));
+        self.parser.process(&self.cut);
+        self.cut = rest;
         std::mem::take(&mut self.parser.callbacks_mut().notices)
     }
 
@@ -159,4 +165,13 @@ impl Screen {
             .or_else(|| last.last().filter(|line| line.ends_with('?') || line.ends_with("? :")))
             .map(|line| (*line).to_owned())
     }
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn unfinished(bytes: &[u8]) -> usize {
+    let begins = |length: &usize| {
+        let end = &bytes[bytes.len() - length..];
+        std::str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=bytes.len().min(3)).find(begins).unwrap_or(0)
 }

@@ -85,3 +85,19 @@ fn queries_are_answered_once_unless_somebody_else_does() {
     wants.attached = false;
     assert_eq!(conversation.next(&wants), None);
 }
+
+/// Found by fuzzing: a bell behind the beginning of a character was heard or not, as the bytes were cut.
+#[test]
+fn a_bell_is_heard_however_the_bytes_are_cut() {
+    let bytes = b"\xf9\xbd\xeb\xe9\xc3\xbd\xc3\xbd\x07\xc3";
+    let heard = |size: usize| {
+        let (mut conversation, _) = start();
+        for piece in bytes.chunks(size) {
+            conversation.observe(Direction::Received, piece);
+        }
+        conversation.state()
+    };
+    for size in 1..bytes.len() {
+        assert_eq!(heard(size), heard(bytes.len()), "in pieces of {size}");
+    }
+}
