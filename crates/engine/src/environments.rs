@@ -10,6 +10,7 @@ use std::{
 };
 
 use offshoot_core::{
+    egress::EgressRule,
     event::{EnvironmentCreating, Event},
     id::{EnvironmentId, TaskId},
     isolation::Isolation,
@@ -18,7 +19,7 @@ use offshoot_core::{
     record::TaskRecord,
 };
 use offshoot_environment::{
-    layers::{Author, CheckoutPlan, LayerError, Setup, SetupRoom},
+    layers::{Author, CheckoutPlan, LayerError, Served, Setup, SetupRoom},
     lease::{self, Lease, LeaseError, Terms},
     sandbox::Sandbox,
     service::{plan::Plan, supervise::Supervisor},
@@ -223,7 +224,12 @@ impl Engine {
         // What the project says itself wins over what its services say.
         let mut env = services.env.clone();
         env.extend(config.environment.env.clone());
-        let room = SetupRoom { tools: &tools, env: &env, limits: run.limits };
+        let (ledger, task) = (inner.ledger.clone(), record.id);
+        let network = move |listeners: Vec<_>, rules: &[EgressRule]| -> std::io::Result<Served> {
+            let served = serve(ledger.clone(), task, listeners, rules).map_err(std::io::Error::other)?;
+            Ok(Box::new(served))
+        };
+        let room = SetupRoom { tools: &tools, env: &env, limits: run.limits, network: &network };
         let stack = project
             .layers
             .with_setup(&project.objects, &plan, &setup, &room, &told)
@@ -314,12 +320,8 @@ impl Engine {
             .listeners()
             .await
             .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
-        let egress = Egress::serve_with(
-            listeners.into_iter().map(gateway_listener).collect(),
-            EgressPolicy { rules: lease.terms().egress.clone() },
-            EgressOptions { sink: refusals(self.inner.ledger.clone(), task), ..EgressOptions::default() },
-        )
-        .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
+        let egress = serve(self.inner.ledger.clone(), task, listeners, &lease.terms().egress)
+            .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
         let mut events = sandbox.events();
         let services = self.supervise(task, &lease, &sandbox);
@@ -497,6 +499,20 @@ fn refusals(ledger: Ledger, task: TaskId) -> Sink {
             tracing::warn!(%problem, "could not record a refusal");
         }
     })
+}
+
+/// Serves the network of a sandbox, be it an environment's or a builder's.
+fn serve(
+    ledger: Ledger,
+    task: TaskId,
+    listeners: Vec<offshoot_sandbox::Listener>,
+    rules: &[EgressRule],
+) -> Result<Egress, offshoot_gateway::ServeError> {
+    Egress::serve_with(
+        listeners.into_iter().map(gateway_listener).collect(),
+        EgressPolicy { rules: rules.to_vec() },
+        EgressOptions { sink: refusals(ledger, task), ..EgressOptions::default() },
+    )
 }
 
 fn gateway_listener(listener: offshoot_sandbox::Listener) -> offshoot_gateway::Listener {

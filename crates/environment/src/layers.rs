@@ -22,7 +22,7 @@ use std::{
 
 use offshoot_core::{config::DEFAULT_LIMITS, egress::EgressRule, event::Limits, fault, id::ProjectId};
 use offshoot_git::{inside, oid::Oid, repository::Person, store::Store};
-use offshoot_sandbox::Exit;
+use offshoot_sandbox::{Connection, Exit, Listener};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -102,6 +102,9 @@ pub enum LayerError {
     /// The builder sandbox did not come up.
     #[error("could not start a sandbox to build a layer in")]
     Start(#[source] offshoot_sandbox::StartError),
+    /// Its network could not be served.
+    #[error("could not serve the network of a sandbox to build a layer in")]
+    Network(#[source] io::Error),
     /// A command did not do its work.
     #[error("could not build the {what}")]
     Command {
@@ -400,6 +403,7 @@ impl Layers {
             .map_err(LayerError::Git)?;
         let work = Work {
             egress: setup.egress.clone(),
+            network: Some(room.network),
             limits: room.limits,
             tools: room.tools,
             env: room.env,
@@ -462,12 +466,20 @@ impl Layers {
             }
         };
         let mut result = Ok(());
+        let mut served = None;
+        if let Some(network) = work.network {
+            match serve(&connection, network, &work.egress).await {
+                Ok(network) => served = Some(network),
+                Err(error) => result = Err(error),
+            }
+        }
         for (n, argv) in commands.into_iter().enumerate() {
-            result = self.step(&connection, &dir, id, n, argv, work).await;
             if result.is_err() {
                 break;
             }
+            result = self.step(&connection, &dir, id, n, argv, work).await;
         }
+        drop(served);
         if let Err(error) = connection.down().await {
             tracing::warn!(layer = id, %error, "the builder did not end by itself");
         }
@@ -641,7 +653,7 @@ impl CheckoutPlan {
 }
 
 /// What setup commands have around them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SetupRoom<'a> {
     /// Tools to show.
     pub tools: &'a Tools,
@@ -649,10 +661,31 @@ pub struct SetupRoom<'a> {
     pub env: &'a BTreeMap<String, String>,
     /// What may be used.
     pub limits: Limits,
+    /// Who serves its network.
+    pub network: Network<'a>,
+}
+
+/// Whoever serves a builder's network: is given its listening sockets and what may be reached, and serves for as long as
+/// what comes back is held.
+pub type Network<'a> = &'a (dyn Fn(Vec<Listener>, &[EgressRule]) -> io::Result<Served> + Send + Sync);
+
+/// A network while it is served.
+pub type Served = Box<dyn Send + Sync>;
+
+/// Has a builder's network served; also if nothing may be reached, since nobody hears a refusal that nobody says.
+pub(crate) async fn serve(
+    connection: &Connection,
+    network: Network<'_>,
+    egress: &[EgressRule],
+) -> Result<Served, LayerError> {
+    let listeners = connection.listeners().await.map_err(|e| LayerError::Network(io::Error::other(e)))?;
+    network(listeners, egress).map_err(LayerError::Network)
 }
 
 struct Work<'a> {
     egress: Vec<EgressRule>,
+    /// `None` for what asks nobody.
+    network: Option<Network<'a>>,
     limits: Limits,
     tools: &'a Tools,
     env: &'a BTreeMap<String, String>,
@@ -667,6 +700,7 @@ impl Work<'static> {
     fn git() -> Self {
         Self {
             egress: Vec::new(),
+            network: None,
             limits: DEFAULT_LIMITS,
             tools: &NO_TOOLS,
             env: &NO_ENV,

@@ -11,6 +11,7 @@ mod offline;
 mod reference;
 mod refused;
 mod services;
+mod setups;
 mod stage;
 mod tasks;
 mod terminal;

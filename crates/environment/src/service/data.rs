@@ -26,7 +26,7 @@ use super::{
     supervise::{Failure, Supervisor},
 };
 use crate::{
-    layers::{CheckoutPlan, LayerError, Layers, Progress, SetupRoom, Stack, end_of, io_error},
+    layers::{CheckoutPlan, LayerError, Layers, Progress, SetupRoom, Stack, end_of, io_error, serve},
     machine::Room,
     remove,
     sandbox::Sandbox,
@@ -224,6 +224,7 @@ impl Layers {
             })
             .await
             .map_err(LayerError::Start)?;
+        let _served = serve(&sandbox, room.network, egress).await?;
         let supervisor = Supervisor::start(&sandbox, &plans, &(Arc::new(|_: &str, _| {}) as _));
         supervisor.ready().await.map_err(|(service, failure)| DataError::Failed { service, failure })?;
         for plan in plans.iter().filter(|plan| missing.contains(plan.service.name.as_str())) {
