@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    agents, approval, approvals, attach, completions, daemon, diff, discard, doctor, env, exec, follow_up,
-    init, land, logs, prune, ps, run, schema, shell, show, stop,
+    agents, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor, env, exec,
+    follow_up, init, land, logs, prune, ps, run, schema, shell, show, stop,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Stop(stop::Args),
     Env(env::Args),
     Daemon(daemon::Args),
+    Capacity(capacity::Args),
     Agents(agents::Args),
     Schema(schema::Args),
     Completions(completions::Args),

@@ -1,6 +1,8 @@
 //! The shapes of the HTTP API: what is asked (`…Params`) and what is answered (`…View`). Server, CLI and every
 //! other client use these and nothing else. Records and events of the log are part of the API as they are.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -422,6 +424,50 @@ pub struct DaemonView {
     pub tcp: Option<String>,
     /// The limits of an environment if nobody says otherwise.
     pub default_limits: Limits,
+}
+
+/// `GET /v1/capacity`: how many more environments fit this machine, and why not more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CapacityView {
+    /// How many more runs of this project would be admitted now.
+    pub room_for: u32,
+    /// What the one after those would wait for, in words.
+    pub then_waits_for: String,
+    /// Runs that work now.
+    pub active_runs: u32,
+    /// Runs that wait.
+    pub queued_runs: u32,
+    /// Most runs at a time.
+    pub max_runs: u32,
+    /// Memory that runs together may count on, in bytes.
+    pub memory_bytes: u64,
+    /// What of that the runs that work are counted with.
+    pub counted_bytes: u64,
+    /// What one more run of this project is counted with: a quarter of its limit, at least 1 GiB, as not all peak at once.
+    pub each_bytes: u64,
+    /// Memory that this machine has left now.
+    pub free_memory_bytes: u64,
+    /// Disk that is left where environments are.
+    pub free_disk_bytes: u64,
+    /// The environments that have processes, the largest first.
+    pub environments: Vec<UsageView>,
+}
+
+/// What one environment uses now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// The task's name.
+    pub task: String,
+    /// Whether its processes are frozen.
+    pub suspended: bool,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Processes besides pid 1.
+    pub processes: u32,
+    /// Disk that what it wrote takes, in bytes.
+    pub disk_bytes: u64,
+    /// Memory of its services, by name, in bytes.
+    pub services: BTreeMap<String, u64>,
 }
 
 /// `GET /v1/agents`

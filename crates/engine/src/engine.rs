@@ -238,7 +238,7 @@ impl Engine {
     }
 
     /// What waits, in order, and what works.
-    fn load(&self) -> Result<Load, Problem> {
+    pub(crate) fn load(&self) -> Result<Load, Problem> {
         let store = self.inner.ledger.store();
         let queued = store.queued().map_err(|e| store_problem(&e))?;
         let queued =
@@ -252,7 +252,7 @@ impl Engine {
         read_user_config(&self.inner.options.user_config)
     }
 
-    fn capacity(&self) -> Result<Capacity, Problem> {
+    pub(crate) fn capacity(&self) -> Result<Capacity, Problem> {
         let machine = self.user_config()?.machine;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let default = Capacity::of_machine(processors, total_memory());

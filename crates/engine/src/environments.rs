@@ -338,8 +338,11 @@ impl Engine {
                 };
                 match event {
                     SandboxEvent::InitGone => break,
-                    SandboxEvent::LimitExceeded { what, .. } => engine.limit_exceeded(task, &what),
-                    SandboxEvent::Output { .. } | SandboxEvent::Exited { .. } => {}
+                    SandboxEvent::LimitExceeded { exec: None, what } => engine.limit_exceeded(task, &what),
+                    // What has a limit of its own has somebody who looks after it.
+                    SandboxEvent::LimitExceeded { .. }
+                    | SandboxEvent::Output { .. }
+                    | SandboxEvent::Exited { .. } => {}
                 }
             }
             engine.lost(task, id, "its sandbox ended (killed, or out of memory)");

@@ -131,7 +131,7 @@ impl Engine {
         Ok(())
     }
 
-    fn open_tasks(&self) -> Result<Vec<TaskRecord>, Problem> {
+    pub(crate) fn open_tasks(&self) -> Result<Vec<TaskRecord>, Problem> {
         let filter = TaskFilter { project: None, include_done: false };
         self.inner.ledger.store().tasks(&filter, usize::MAX).map_err(|e| store_problem(&e))
     }
@@ -164,6 +164,6 @@ impl Engine {
 }
 
 /// Bytes that an ordinary user may still write where `path` is; a lot, if that cannot be told.
-fn free_space(path: &Path) -> u64 {
+pub(crate) fn free_space(path: &Path) -> u64 {
     rustix::fs::statvfs(path).map_or(u64::MAX, |fs| fs.f_bavail.saturating_mul(fs.f_frsize))
 }

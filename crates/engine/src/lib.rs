@@ -17,12 +17,14 @@
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
 //! | `review` | diff and landing |
 //! | `exec` | commands and terminals for a person |
+//! | `capacity` | how many more fit |
 //! | `cleanup` | discard and prune |
 //! | `project`, `secrets`, `stream`, `clock` | what these stand on |
 
 mod admission;
 mod answers;
 mod approvals;
+mod capacity;
 mod cleanup;
 mod clock;
 mod converse;

@@ -75,6 +75,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(service::show))
         .routes(routes!(service::stop))
         .routes(routes!(service::agents))
+        .routes(routes!(service::capacity))
         .routes(routes!(service::document))
         .routes(routes!(tasks::list, tasks::create))
         .routes(routes!(tasks::show))

@@ -1,7 +1,9 @@
 //! The daemon itself, the agents it knows, and the document of its API.
 
+use std::path::Path;
+
 use axum::{Json, extract::State};
-use offshoot_core::api::{AgentView, DaemonView};
+use offshoot_core::api::{AgentView, CapacityView, DaemonView};
 use offshoot_engine::Engine;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -29,6 +31,24 @@ pub(crate) async fn stop(State(app): State<App>) -> Json<DaemonView> {
     let last = view(&app).await;
     app.stopping.cancel();
     Json(last)
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CapacityQuery {
+    /// Any directory of the repository whose limits count; the default limits if not given.
+    path: Option<String>,
+}
+
+/// How many more runs fit this machine, why not more, and what each environment uses.
+#[utoipa::path(get, path = "/v1/capacity", operation_id = "capacity", tag = "daemon", params(CapacityQuery),
+    responses((status = 200, body = CapacityView)))]
+pub(crate) async fn capacity(
+    State(engine): State<Engine>,
+    Params(query): Params<CapacityQuery>,
+) -> Answer<CapacityView> {
+    Ok(Json(engine.capacity_view(query.path.as_deref().map(Path::new)).await?))
 }
 
 #[derive(Deserialize, IntoParams)]

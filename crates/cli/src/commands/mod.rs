@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod approval;
 pub(crate) mod approvals;
 pub(crate) mod attach;
+pub(crate) mod capacity;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod diff;
@@ -48,6 +49,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Stop(args) => stop::run(args, session).await,
         Command::Env(args) => env::run(args, session).await,
         Command::Daemon(args) => daemon::run(args, session).await,
+        Command::Capacity(args) => capacity::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,
         Command::Schema(args) => schema::run(args, session),
         Command::Completions(args) => completions::run(args, session),

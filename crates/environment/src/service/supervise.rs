@@ -138,8 +138,8 @@ struct Keeper {
 enum Went {
     /// It was ready and ended.
     Ended(Option<Exit>),
-    /// It never became ready.
-    NeverReady(String),
+    /// It never became ready, or met its limit; why, for people.
+    Failed(String),
     /// The sandbox is gone.
     Gone,
 }
@@ -166,7 +166,7 @@ impl Keeper {
             log.read(&self.sandbox, &exec).await;
             let reason = match went {
                 Went::Gone => return,
-                Went::NeverReady(reason) => reason,
+                Went::Failed(reason) => reason,
                 Went::Ended(exit) => match exit {
                     Some(Exit::Code(0)) if self.plan.service.restart.policy != RestartPolicy::Always => {
                         self.settle(State::Completed, Some(Told::Completed));
@@ -250,10 +250,11 @@ impl Keeper {
                 cwd: plan.cwd.clone(),
                 stdio: Stdio::Journal,
                 root: plan.root.clone(),
-                ..ExecRequest::default()
+                tree: true,
+                memory_bytes: plan.service.memory().map(|m| m.0),
             };
             if let Err(error) = self.sandbox.exec(request).await {
-                return Went::NeverReady(format!(
+                return Went::Failed(format!(
                     "it could not be started: {}",
                     offshoot_core::problem::chain(&error)
                 ));
@@ -265,7 +266,7 @@ impl Keeper {
         let began = Instant::now();
         let usual = Healthcheck::default();
         let check = self.plan.service.healthcheck.as_ref().unwrap_or(&usual);
-        let (mut asked, mut refused, mut ready) = (0_u32, 0, false);
+        let (mut asked, mut refused, mut ready, mut met) = (0_u32, 0, false, None);
         loop {
             if !ready {
                 asked += 1;
@@ -277,7 +278,7 @@ impl Keeper {
                     refused += 1;
                     if refused >= check.retries() {
                         self.end(exec).await;
-                        return Went::NeverReady(format!(
+                        return Went::Failed(format!(
                             "it was not ready after {} s",
                             began.elapsed().as_secs()
                         ));
@@ -290,15 +291,18 @@ impl Keeper {
                 async { if ready { std::future::pending().await } else { tokio::time::sleep(pause).await } };
             tokio::select! {
                 event = events.recv() => match event {
+                    Ok(Event::LimitExceeded { exec: Some(over), what }) if over == exec => met = Some(what),
                     Ok(Event::Exited { exec: ended, exit }) if ended == exec => {
-                        self.end(exec).await;
+                        if let Some(what) = met {
+                            return Went::Failed(what);
+                        }
                         return match (ready, exit) {
                             (true, exit) | (false, exit @ Exit::Code(0)) => Went::Ended(Some(exit)),
                             (false, Exit::Code(code)) => {
-                                Went::NeverReady(format!("it ended with code {code} before it was ready"))
+                                Went::Failed(format!("it ended with code {code} before it was ready"))
                             }
                             (false, Exit::Signal(signal)) => {
-                                Went::NeverReady(format!("signal {signal} ended it before it was ready"))
+                                Went::Failed(format!("signal {signal} ended it before it was ready"))
                             }
                         };
                     }
@@ -325,9 +329,9 @@ impl Keeper {
         self.sandbox.execs().await.ok()?.into_iter().find(|state| state.id == exec)?.exit
     }
 
-    /// Ends what is left of a start: also what it started itself.
+    /// Ends it, with all that it started itself.
     async fn end(&self, exec: &str) {
-        let _ = self.sandbox.signal(exec, 9).await;
+        let _ = self.sandbox.end_tree(exec).await;
     }
 
     fn settle(&self, state: State, told: Option<Told>) {

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Licences that MIT OR Apache-2.0 can be combined with, without an obligation beyond naming the authors.
 const LICENCES: &[&str] = &[
     "MIT",
+    "MIT-0",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
