@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    agents, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor, env, exec,
-    follow_up, init, land, logs, prune, ps, run, schema, shell, show, stop,
+    adopt, agents, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor, env,
+    exec, follow_up, init, land, logs, prune, ps, run, schema, shell, show, stop, worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Prune(prune::Args),
     Stop(stop::Args),
     Env(env::Args),
+    Adopt(adopt::Args),
+    Worktree(worktree::Args),
     Daemon(daemon::Args),
     Capacity(capacity::Args),
     Agents(agents::Args),

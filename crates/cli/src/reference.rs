@@ -59,6 +59,21 @@ pub const PROJECT_KEYS: &[Key] = &[
         "time, as in `30m`",
         "After how long without activity the processes are frozen",
     ),
+    (
+        "environment.isolation",
+        "`sandbox` or `worktree`",
+        "What kind of environment; `worktree` takes the user's word (see docs/worktrees.md)",
+    ),
+    (
+        "worktree.path",
+        "path with `{repo}` and `{task}`",
+        "Where worktrees go; `../{repo}.worktrees/{task}` if not named; a folder beside the checkout",
+    ),
+    (
+        "worktree.env-file",
+        "path in the worktree",
+        "The generated file with `PORT` and the like; `.env.local` if not named, empty for none",
+    ),
     ("apps.NAME.command", "command", "What starts the app, given to `sh -c` inside"),
     ("apps.NAME.port", "number", "The port it listens at; every environment may use the same"),
     ("apps.NAME.start", "true or false", "Whether it is started with the environment (false)"),
@@ -79,6 +94,22 @@ pub const PROJECT_KEYS: &[Key] = &[
 
 /// The keys that only the user's `config.toml` has.
 pub const USER_KEYS: &[Key] = &[
+    (
+        "environment.isolation",
+        "`sandbox` or `worktree`",
+        "What kind of environment, where neither the command line nor the project says otherwise",
+    ),
+    (
+        "worktree.path",
+        "path with `{repo}` and `{task}`",
+        "Where worktrees go, instead of the project's; anywhere outside the checkout",
+    ),
+    ("worktree.env-file", "path in the worktree", "Instead of the project's"),
+    (
+        "worktree.from-project",
+        "true or false",
+        "Whether a project's `isolation = \"worktree\"` counts without being asked for on the command line",
+    ),
     ("machine.max-runs", "number", "Runs at a time; the rest waits"),
     ("machine.memory", "size, as in `12g`", "Memory that runs together may count on; the rest waits"),
     ("machine.suspend-after", "time, as in `30m`", "After how long without activity processes are frozen"),

@@ -53,7 +53,8 @@ impl Engine {
             Err(_) if params.force => record,
             Err(problem) => return Err(problem),
         };
-        if record.has_unlanded_work() && !params.force {
+        // What was adopted is only let go: nothing of it is deleted.
+        if record.has_unlanded_work() && !params.force && record.adopted.is_none() {
             return Err(Problem::new(
                 ProblemKind::Conflict,
                 "unlanded_work",
@@ -75,8 +76,12 @@ impl Engine {
         events.push(Event::Discarded { reason: reason.clone() });
         self.record_without_approvals(record.id, record.run().map(|r| r.id), &reason, events)?;
         let mut view = PruneView::default();
+        if let Some(path) = &record.adopted {
+            let reason = "it was adopted: worktree and branch are yours".to_owned();
+            view.kept.push(Reasoned { what: format!("worktree {path}"), reason });
+        }
         // In this order: the recorded removal says after a crash that nothing is left to do.
-        if record.head.as_ref().is_some_and(|head| *head != record.base) {
+        if record.adopted.is_none() && record.head.as_ref().is_some_and(|head| *head != record.base) {
             self.drop_branch(&record).await;
             view.removed.push(Reasoned { what: format!("branch {}", record.branch), reason: reason.clone() });
         }

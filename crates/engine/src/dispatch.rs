@@ -256,6 +256,9 @@ impl Engine {
         if !params.allow.is_empty() || !config.egress.allow.is_empty() {
             notices.push("rules for hosts have no effect in a worktree: it has your own network".to_owned());
         }
+        if repository.root().join(crate::services::SERVICES_FILE).is_file() {
+            notices.push("services.json is not started in a worktree; it needs the sandbox".to_owned());
+        }
         Ok(notices)
     }
 

@@ -64,13 +64,20 @@ impl Engine {
             .map_err(|e| Problem::internal("looking at the workspace was interrupted", &e))?;
         let repository = project::repository_of(&record.root)?;
         let project = self.inner.projects.open(record.project, &repository)?;
-        let finished = self.finish(&record, &repository, &project, &live, processes).await?;
+        // An adopted worktree is somebody's own: it is looked at as it is, and nothing is committed in it.
+        let (leftovers, as_it_is) = if record.adopted.is_some() {
+            (false, Some(self.as_it_is(&record, &live).await?))
+        } else {
+            (self.finish(&record, &repository, &project, &live, processes).await?.leftovers, None)
+        };
         fault::point("harvest.committed");
         let bundle = self.bundle(&record, &live, "harvest").await?;
         fault::point("harvest.bundled");
         let engine = self.clone();
         let harvested = tokio::task::spawn_blocking(move || {
-            engine.take_over(&record, &repository, &project, &bundle, finished.leftovers).map(|h| (record, h))
+            engine
+                .take_over(&record, &repository, &project, &bundle, leftovers, as_it_is)
+                .map(|h| (record, h))
         })
         .await
         .map_err(|e| Problem::internal("the harvest was interrupted", &e))?;
@@ -80,6 +87,16 @@ impl Engine {
         self.inner.environments.measured(live.lease.terms().environment, written.bytes);
         self.inner.environments.harvested(live.lease.terms().environment, written.signature);
         Ok(())
+    }
+
+    /// What a workspace holds as a commit beside its branch, or its branch's own.
+    async fn as_it_is(&self, record: &TaskRecord, live: &Live) -> Result<Oid, Problem> {
+        let number = record.checkpoints.last().map_or(1, |c| c.number + 1);
+        let script = inside::checkpoint(number, "as it is");
+        let report = self.report(live, "checkpoint", script, SECONDS).await?;
+        let taken = inside::Checkpointed::read(&report)
+            .map_err(|e| Problem::internal("the checkpoint's report makes no sense", &e))?;
+        Ok(taken.commit)
     }
 
     /// Commits what was left uncommitted, inside.
@@ -161,15 +178,18 @@ impl Engine {
         project: &Project,
         bundle: &std::path::Path,
         leftovers: bool,
+        as_it_is: Option<Oid>,
     ) -> Result<Harvested, Problem> {
         let file = File::open(bundle).map_err(|e| Problem::internal("could not read the bundle", &e))?;
         let name = record.run().map_or_else(|| record.id.to_string(), |run| run.id.to_string());
-        let imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
+        let mut imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
         fault::point("harvest.imported");
         let base: Oid =
             record.base.parse().map_err(|e| Problem::internal("the task's base is no commit", &e))?;
         let mut unpublished = None;
-        if imported.head != base {
+        let own = as_it_is.is_some();
+        imported.head = as_it_is.unwrap_or(imported.head);
+        if imported.head != base && !own {
             let expected =
                 record.head.as_ref().and_then(|head| head.parse::<Oid>().ok()).filter(|head| *head != base);
             let published =

@@ -10,6 +10,7 @@
 //! | `run` | the driver of one run, from state to state |
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
 //! | `services` | databases and the like: planned, looked after, waited for |
+//! | `adopt` | worktrees that others made |
 //! | `worktrees` | environments without a boundary: when, of what, and their files |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
@@ -22,6 +23,7 @@
 //! | `project`, `secrets`, `stream`, `clock` | what these stand on |
 
 mod admission;
+mod adopt;
 mod answers;
 mod approvals;
 mod capacity;

@@ -212,6 +212,7 @@ impl Engine {
             )
             .hint("name the branch to land on with --into")
         })?;
+        self.refuse_uncommitted(&record, &head)?;
         let run = record.run().map(|r| r.id);
         let started =
             Event::LandingStarted { target: target.clone(), head: head.clone(), squash: params.squash };
@@ -233,6 +234,21 @@ impl Engine {
                 Err(problem)
             }
         }
+    }
+
+    /// An adopted worktree lands what its owner committed.
+    fn refuse_uncommitted(&self, record: &TaskRecord, head: &str) -> Result<(), Problem> {
+        let Some(path) = &record.adopted else { return Ok(()) };
+        let tip = project::repository_of(&record.root)?.branch_commit(&record.branch).ok().flatten();
+        if tip.is_some_and(|tip| tip.to_string() == head) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            ProblemKind::Conflict,
+            "uncommitted_changes",
+            format!("{path} has changes that are not committed on {}", record.branch),
+        )
+        .hint("commit them there, then land again; nothing was changed"))
     }
 
     fn land_now(

@@ -23,6 +23,7 @@ mod routes;
 mod service;
 mod start;
 mod tasks;
+mod worktrees;
 
 pub use answer::Refusal;
 pub use daemon::daemon_main;

@@ -24,7 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{ProblemBody, Refusal, require_json},
-    approvals, events, exec, service, tasks,
+    approvals, events, exec, service, tasks, worktrees,
 };
 
 /// Header with [`version_tag`], in every answer, and in a client's request if it wants to be refused by a daemon of
@@ -85,6 +85,8 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tasks::discard))
         .routes(routes!(tasks::diff))
         .routes(routes!(tasks::prune))
+        .routes(routes!(worktrees::list))
+        .routes(routes!(worktrees::adopt))
         .routes(routes!(approvals::list))
         .routes(routes!(approvals::answer))
         .routes(routes!(approvals::rules))

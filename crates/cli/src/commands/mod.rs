@@ -1,5 +1,6 @@
 //! One file a command: `Args` is what can be typed after it, `run` what it does.
 
+pub(crate) mod adopt;
 pub(crate) mod agents;
 pub(crate) mod approval;
 pub(crate) mod approvals;
@@ -23,6 +24,7 @@ pub(crate) mod schema;
 pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod stop;
+pub(crate) mod worktree;
 
 use crate::{arguments::Command, failure::Outcome, session::Session};
 
@@ -48,6 +50,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Prune(args) => prune::run(args, session).await,
         Command::Stop(args) => stop::run(args, session).await,
         Command::Env(args) => env::run(args, session).await,
+        Command::Adopt(args) => adopt::run(args, session).await,
+        Command::Worktree(args) => worktree::run(args, session).await,
         Command::Daemon(args) => daemon::run(args, session).await,
         Command::Capacity(args) => capacity::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,

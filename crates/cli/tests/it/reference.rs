@@ -67,13 +67,16 @@ fn the_page_has_every_key() {
         "#;
     let project = format!(
         "{shared}\n[setup.x]\ncommands = [\"x\"]\nkey = [\"x\"]\n[check]\ncommand = \"x\"\ntimeout = \"1m\"\n\
-         [environment]\nenv = {{ A = \"1\" }}\nsuspend-after = \"1m\"\n\
+         [environment]\nenv = {{ A = \"1\" }}\nsuspend-after = \"1m\"\nisolation = \"sandbox\"\n\
+         [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\n\
          [apps.x]\ncommand = \"x\"\nport = 1\ncwd = \"x\"\n[ports]\ncount = 1\n"
     );
     let user = format!(
         "{shared}\n[machine]\nmax-runs = 1\nmemory = \"1g\"\nsuspend-after = \"1m\"\n[tools]\n\
          directories = [\"/x\"]\n[agents.x]\n\
-         [servers.x]\nurl = \"mysql://x\"\n[preview]\nport = 1\n"
+         [servers.x]\nurl = \"mysql://x\"\n[preview]\nport = 1\n\
+         [environment]\nisolation = \"sandbox\"\n\
+         [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\nfrom-project = true\n"
     );
     // Serialising writes every field, so a key that is missing here is missing in the text above too.
     let written = toml::Value::try_from(ProjectConfig::parse(&project).unwrap()).unwrap();

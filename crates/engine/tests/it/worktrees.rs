@@ -131,7 +131,9 @@ fn it_outlives_the_daemon_and_ends_as_one() {
     assert_eq!(stage.git(&["show", "offshoot/work:two.txt"]), "2");
     wait_for("what it started is gone", || processes(&number) == 0);
     // Stopped by a person: whatever it started, however detached, ends.
-    let prompt = format!("Hang\n@shell (env -i setsid sleep {number} >/dev/null 2>&1 &) ; (trap '' TERM; sleep {number})");
+    let prompt = format!(
+        "Hang\n@shell (env -i setsid sleep {number} >/dev/null 2>&1 &) ; (trap '' TERM; sleep {number})"
+    );
     stage.post("/v1/tasks/work/runs", json!({ "prompt": prompt })).ok();
     wait_for("it works", || processes(&number) > 1);
     stage.post("/v1/tasks/work/stop", json!({})).ok();
@@ -336,5 +338,50 @@ fn many_at_once_and_from_odd_places() {
     stage.post("/v1/tasks/bare/land", json!({})).ok();
     let output = stage.command("git").current_dir(&bare).args(["show", "main:left.txt"]).output().unwrap();
     assert_eq!(output.stdout, b"left\n");
+    close(&stage);
+}
+
+#[test]
+fn what_others_made_is_taken_up_and_stays_theirs() {
+    let stage = Stage::new();
+    let theirs = stage.path().join("theirs");
+    stage.git(&["worktree", "add", "-q", "-b", "feature/filter", theirs.to_str().unwrap()]);
+    fs::write(theirs.join("work.txt"), "work").unwrap();
+    stage.start(None);
+    let listed = stage.get(&format!("/v1/worktrees?path={}", stage.repo.display())).ok();
+    let other = &listed[1];
+    assert_eq!(
+        (&other["path"], &other["task"], &other["changed"]),
+        (&json!(theirs), &Value::Null, &json!(1)),
+        "{listed}"
+    );
+    let adopt = |path: &Path| stage.post("/v1/worktrees/adopt", json!({ "path": path }));
+    adopt(&stage.repo).problem("not_a_worktree");
+    let task = adopt(&theirs).ok()["task"].clone();
+    assert_eq!((&task["name"], &task["branch"]), (&json!("filter"), &json!("feature/filter")));
+    let id = task["id"].clone();
+    stage.wait("up", |e| e["task"] == id && e["event"]["type"] == "agent_resting");
+    adopt(&theirs).problem("already_a_task");
+    let diff = stage.get("/v1/tasks/filter/diff").ok();
+    assert_eq!(diff["files"][0]["path"], "work.txt");
+    let git = |arguments: &[&str]| {
+        let output = stage.command("git").current_dir(&theirs).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(git(&["status", "--porcelain"]), "?? work.txt\n", "nothing was committed");
+    stage.post("/v1/tasks/filter/land", json!({})).problem("uncommitted_changes");
+    git(&["add", "-A"]);
+    git(&["-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "work"]);
+    stage.post("/v1/tasks/filter/land", json!({})).ok();
+    assert_eq!(stage.git(&["show", "main:work.txt"]), "work");
+    assert!(theirs.join("work.txt").exists(), "it stays");
+    // Again, and let go with work in it: nothing is deleted.
+    adopt(&theirs).ok();
+    fs::write(theirs.join("more.txt"), "more").unwrap();
+    let view = stage.post("/v1/tasks/filter/discard", json!({})).ok();
+    assert!(view["kept"][0]["what"].as_str().unwrap().contains("theirs"), "{view}");
+    assert_eq!(git(&["status", "--porcelain"]), "?? more.txt\n");
+    assert!(!stage.git(&["worktree", "list", "--porcelain"]).contains("locked"));
+    stage.git(&["worktree", "remove", "--force", theirs.to_str().unwrap()]);
     close(&stage);
 }
