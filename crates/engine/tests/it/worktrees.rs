@@ -376,7 +376,8 @@ fn what_others_made_is_taken_up_and_stays_theirs() {
     assert_eq!(stage.git(&["show", "main:work.txt"]), "work");
     assert!(theirs.join("work.txt").exists(), "it stays");
     // Again, and let go with work in it: nothing is deleted.
-    adopt(&theirs).ok();
+    let id = adopt(&theirs).ok()["task"]["id"].clone();
+    stage.wait("up", |e| e["task"] == id && e["event"]["type"] == "agent_resting");
     fs::write(theirs.join("more.txt"), "more").unwrap();
     let view = stage.post("/v1/tasks/filter/discard", json!({})).ok();
     assert!(view["kept"][0]["what"].as_str().unwrap().contains("theirs"), "{view}");
