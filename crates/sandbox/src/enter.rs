@@ -130,7 +130,7 @@ fn divide(tree: Tree, line: OwnedFd, tell: OwnedFd) -> Result<Option<OwnedFd>, (
     if let Err(e) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         return Err((tell, e.into()));
     }
-    // Signals to its group are the program's; it gets its own mask when it is executed.
+    // Signals to its group are the program's.
     sys::block_signals();
     match sys::clone_into(0, None) {
         Ok(Cloned::Child) => Ok(Some(tell)),
@@ -160,6 +160,7 @@ fn execute(what: Entering) -> Refusal {
         return system("give up rights", &e);
     }
     let Some((name, arguments)) = argv.split_first() else { return Refusal::Invalid("no program".into()) };
+    sys::unblock_signals();
     let error = Command::new(name).args(arguments).env_clear().envs(env).exec();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {

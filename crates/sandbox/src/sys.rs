@@ -218,6 +218,16 @@ pub(crate) fn block_signals() {
     }
 }
 
+/// The opposite: what a program expects to begin with.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the set is initialised by sigemptyset before use and lives through the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
+}
+
 /// Gives memory that the allocator holds but does not use back to the kernel.
 pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]

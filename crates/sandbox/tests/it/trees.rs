@@ -43,6 +43,20 @@ async fn what_a_service_leaves_behind_ends_with_it() {
 }
 
 #[tokio::test]
+async fn a_service_is_asked_to_end_by_a_signal() {
+    let stage = Stage::new();
+    let connection = stage.up().await;
+    // No shell stands between: what it is started with is what it has.
+    connection
+        .exec(ExecRequest { tree: true, ..request("asked", &["sleep", "1000"], Stdio::Journal) })
+        .await
+        .unwrap();
+    connection.signal("asked", libc::SIGTERM).await.unwrap();
+    assert_eq!(exit(&connection, "asked").await, Exit::Signal(libc::SIGTERM));
+    connection.down().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_service_is_stopped_whole() {
     let mut stage = Stage::new();
     with_root(&mut stage);
