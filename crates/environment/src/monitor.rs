@@ -44,7 +44,10 @@ type Nanos = i128;
 const SLACK: Nanos = 30_000_000;
 /// How long after the record the workspace is mounted for the first time, which touches its root.
 const MOUNTED: Nanos = 2_000_000_000;
-/// Paths told at the most; beyond that, everything is to be looked at. 50,000 files of a `node_modules` are fewer.
+/// Entries below a directory that are looked at one by one; of one with more the directory is told. It may well be one that
+/// git does not track (`node_modules`, build output): then that costs nothing, and looking would, each time.
+const MANY: usize = 5_000;
+/// Paths told at the most; beyond that, everything is to be looked at.
 const MAX_TOLD: usize = 200_000;
 /// Bytes of a record: the directories that a setup layer shares with a commit, and their entries.
 const MAX_RECORD: u64 = 16 << 20;
@@ -257,8 +260,11 @@ fn answer(upper: &Path, record: &Record, token: &str, now: &Now) -> io::Result<V
 const OPEN_DIR: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Everything below one directory of the upper. `known`: what is directly in it need not be told any more.
-fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<u8>>) -> io::Result<()> {
+/// Everything below one directory of the upper. Answers how many entries were looked at and are told one by one.
+fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<u8>>) -> io::Result<usize> {
+    let before = told.len();
+    let mut entries = 0;
+    // What is directly in it need not be told any more.
     let known = !root && is_since(changed(&fstat(&dir)?), since);
     if known {
         told.push([path, b"/"].concat());
@@ -266,18 +272,21 @@ fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<
     for entry in Dir::read_from(&dir)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if told.len() > MAX_TOLD {
-            return Ok(());
-        }
         // Its own, and those of repositories within: git tells those apart by their directory.
         if matches!(name, b"." | b".." | b".git") {
             continue;
+        }
+        entries += 1;
+        if entries > MANY && !root {
+            told.truncate(before);
+            told.push([path, b"/"].concat());
+            return Ok(0);
         }
         let below = if root { name.to_vec() } else { [path, b"/", name].concat() };
         if entry.file_type() == FileType::Directory || entry.file_type() == FileType::Unknown {
             match openat(dir.as_fd(), entry.file_name(), OPEN_DIR, Mode::empty()) {
                 Ok(next) => {
-                    walk(next, &below, false, since, told)?;
+                    entries += walk(next, &below, false, since, told)?;
                     continue;
                 }
                 // Gone, replaced, or closed to everybody.
@@ -297,7 +306,7 @@ fn walk(dir: OwnedFd, path: &[u8], root: bool, since: Since, told: &mut Vec<Vec<
             told.push(below);
         }
     }
-    Ok(())
+    Ok(entries)
 }
 
 fn is_since(time: Nanos, since: Since) -> bool {
@@ -394,6 +403,24 @@ mod tests {
         assert_eq!(told(upper, &same_root, &later.token(), &later), [""; 0]);
         let earlier = now(here.wall - 100 * SECOND, 0);
         assert_eq!(told(upper, &same_root, &earlier.token(), &earlier), ["/"]);
+    }
+
+    #[test]
+    fn of_a_directory_with_very_many_entries_it_is_told_that_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let upper = dir.path();
+        for n in 0..3 {
+            fs::create_dir_all(upper.join(format!("a/many/{n}"))).unwrap();
+            for file in 0..MANY / 2 {
+                fs::write(upper.join(format!("a/many/{n}/{file}")), "").unwrap();
+            }
+        }
+        fs::write(upper.join("a/one"), "").unwrap();
+        let mut told = Vec::new();
+        let root = openat(CWD, upper, OPEN_DIR, Mode::empty()).unwrap();
+        // From a time on at which nothing was written any more.
+        walk(root, b"", true, Since::Time(i128::MAX), &mut told).unwrap();
+        assert_eq!(told, [b"a/many/".to_vec()]);
     }
 
     #[test]
