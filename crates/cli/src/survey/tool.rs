@@ -96,7 +96,17 @@ pub(super) const TOOLS: &[Tool] = &[
         check: Some("pnpm test"),
         hosts: NPM,
         beside: &["pnpm-workspace.yaml", ".pnpmfile.cjs"],
-        ..tool("pnpm-lock.yaml", "pnpm", "Node (pnpm)", Family::Node, &["pnpm install --frozen-lockfile"])
+        // Left to itself it keeps its store beside the sources: the home directory is another file system.
+        ..tool(
+            "pnpm-lock.yaml",
+            "pnpm",
+            "Node (pnpm)",
+            Family::Node,
+            &[
+                "pnpm config set store-dir \"$HOME/.local/share/pnpm/store\"",
+                "pnpm install --frozen-lockfile",
+            ],
+        )
     },
     Tool {
         check: Some("yarn test"),
@@ -160,7 +170,14 @@ pub(super) const TOOLS: &[Tool] = &[
         hosts: &["rubygems.org", "index.rubygems.org"],
         beside: &["Gemfile"],
         env: &[("BUNDLE_PATH", "vendor/bundle")],
-        ..tool("Gemfile.lock", "bundler", "Ruby", Family::Ruby, &["bundle install"])
+        // As with pip: what is installed is not for git to see.
+        ..tool(
+            "Gemfile.lock",
+            "bundler",
+            "Ruby",
+            Family::Ruby,
+            &["mkdir -p vendor/bundle && echo '*' >vendor/bundle/.gitignore", "bundle install"],
+        )
     },
     Tool {
         hosts: &["repo.packagist.org", "api.github.com", "codeload.github.com"],
