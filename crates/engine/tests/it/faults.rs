@@ -71,6 +71,56 @@ points! {
     run_ended "run.ended"
 }
 
+/// Dies at `point` while services come up: the next daemon takes up what runs, starts what does not, and seeds once.
+fn services(point: &str) {
+    if !cfg!(debug_assertions) {
+        eprintln!("skipped: this build has no fault points");
+        return;
+    }
+    let stage = Stage::new();
+    let serve = "until [ -e $DATA_DIR/seed ]; do sleep 0.1; done; cd $DATA_DIR && exec python3 -m http.server 8000";
+    let seed = "echo row >>/run/offshoot/services/web/data/seed";
+    let text = json!({"services": {
+        "web": {"use": "host", "command": serve, "ports": [8000], "seed": {"command": seed},
+            "healthcheck": {"test": ["NONE"]}},
+        "late": {"use": "host", "command": "exec sleep 1000", "depends_on": ["web"]}
+    }});
+    stage.write("services.json", &text.to_string());
+    stage.git(&["add", "services.json"]);
+    stage.git(&["commit", "-qm", "Services"]);
+    stage.start(Some(point));
+    let check = "test \"$(python3 -c 'import urllib.request as u; print(u.urlopen(\"http://web:8000/seed\").read())')\" = \"b'row\\n'\"";
+    let mut params = stage.params("work", WORK);
+    params["check"] = json!(check);
+    let _ = stage.request("POST", "/v1/tasks", Some(&params));
+    stage.died();
+    stage.start(None);
+    if stage.get("/v1/tasks").ok()["tasks"].as_array().unwrap().is_empty() {
+        stage.post("/v1/tasks", params).ok();
+    }
+    stage.over("work", 1);
+    audit::complete(&stage, "work");
+    stage.close();
+}
+
+macro_rules! services {
+    ($($name:ident $point:literal)*) => {
+        mod with_services {
+            $(#[test] fn $name() { super::services($point); })*
+        }
+    };
+}
+
+services! {
+    data_start "data.start"
+    data_seeded "data.seeded"
+    layer_placed "layer.placed#2"
+    service_started "service.started#3"
+    service_started_later "service.started#4"
+    lease_up "lease.up"
+    run_launched "run.launched"
+}
+
 /// A shim or its init dies at `point` while an environment or a layer comes up or goes down: said, nothing of it left, and
 /// the next run works.
 fn sandbox(point: &str) {
