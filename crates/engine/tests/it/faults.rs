@@ -78,7 +78,8 @@ fn services(point: &str) {
         return;
     }
     let stage = Stage::new();
-    let serve = "until [ -e $DATA_DIR/seed ]; do sleep 0.1; done; cd $DATA_DIR && exec python3 -m http.server 8000";
+    let serve =
+        "until [ -e $DATA_DIR/seed ]; do sleep 0.1; done; cd $DATA_DIR && exec python3 -m http.server 8000";
     let seed = "echo row >>/run/offshoot/services/web/data/seed";
     let text = json!({"services": {
         "web": {"use": "host", "command": serve, "ports": [8000], "seed": {"command": seed},
