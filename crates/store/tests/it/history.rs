@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = (u128, u32, Event)> {
             number, commit: "c".to_owned(), title, changed: 3
         }),
         4 => (0u128..3).prop_map(move |n| Event::EnvironmentCreating(EnvironmentCreating {
-            environment: environment(n), base: "b".to_owned(), setup: None, workspace: None
+            environment: environment(n), base: "b".to_owned(), setup: None, workspace: None, services: Vec::new()
         })),
         3 => (0u128..3).prop_map(move |n| Event::EnvironmentUp {
             environment: environment(n), tier: "sandbox".to_owned(), soft_limits: vec!["memory".to_owned()], took_us: 9
