@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, agents, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor, env,
-    exec, follow_up, init, land, logs, prune, ps, run, schema, shell, show, stop, worktree,
+    adopt, agents, app, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor,
+    env, exec, follow_up, init, land, logs, open, prune, ps, run, schema, shell, show, stop, worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Approvals(approvals::Args),
     Approve(approval::ApproveArgs),
     Deny(approval::DenyArgs),
+    App(app::Args),
+    Open(open::Args),
     Diff(diff::Args),
     FollowUp(follow_up::Args),
     Land(land::Args),

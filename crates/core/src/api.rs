@@ -13,6 +13,7 @@ use crate::{
     event::{Entry, Limits},
     id::TaskId,
     isolation::Isolation,
+    lifecycle::AppState,
     name::TaskName,
     record::TaskRecord,
     rule::{RuleRecord, RuleScope},
@@ -224,6 +225,84 @@ pub struct TaskView {
     pub processes: Option<u32>,
     /// Disk that what it wrote takes, in bytes, as last measured.
     pub disk_bytes: Option<u64>,
+    /// Its apps.
+    #[serde(default)]
+    pub apps: Vec<AppView>,
+    /// Ports of this machine that lead into its environment.
+    #[serde(default)]
+    pub ports: Vec<PortView>,
+}
+
+/// A port of this machine that leads into an environment: for `psql`, debuggers and the like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortView {
+    /// What it is for: an app, a service, or the variable that holds it.
+    pub name: String,
+    /// Where programs of this machine find it: `127.0.0.1:20003`.
+    pub address: String,
+    /// The port inside.
+    pub port: u16,
+}
+
+/// An app of an environment, as lists and pages show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppView {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: AppState,
+    /// Since when; `None` if it was never started.
+    pub since: Option<Timestamp>,
+    /// The port it is expected to listen at inside.
+    pub port: Option<u16>,
+    /// Where a browser finds it; `None` without a port.
+    pub url: Option<String>,
+    /// Where programs of this machine find the same port: `127.0.0.1:20003`; `None` if none leads there.
+    pub address: Option<String>,
+    /// Id of its newest process, whose output `GET /v1/tasks/{task}/exec/{exec}/stream` has.
+    pub exec: Option<String>,
+    /// How it ended, for people.
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/tasks/{task}/apps`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppList {
+    /// By name.
+    pub apps: Vec<AppView>,
+}
+
+/// `POST /v1/tasks/{task}/apps/{app}`: what is to become of an app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AppChange {
+    /// Start it, if it does not run.
+    Start,
+    /// Stop it, if it runs.
+    Stop,
+    /// Stop it, then start it.
+    Restart,
+}
+
+/// `POST /v1/tasks/{task}/apps/{app}`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppParams {
+    /// What is to become of it.
+    pub change: AppChange,
+}
+
+/// `GET /v1/tasks/{task}/apps/{app}/log`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppLog {
+    /// Id of the process that said it.
+    pub exec: String,
+    /// The end of what it said, both outputs in order; bytes that are not UTF-8 are replaced.
+    pub text: String,
+    /// Whether there was more before.
+    pub truncated: bool,
+    /// Where its output goes on: `from` of `GET /v1/tasks/{task}/exec/{exec}/stream`.
+    pub next: u64,
 }
 
 /// `GET /v1/tasks`
@@ -422,6 +501,10 @@ pub struct DaemonView {
     pub memory_bytes: u64,
     /// Where the API listens on TCP, if it was asked to.
     pub tcp: Option<String>,
+    /// Where apps are found: `localhost:7878`, as in `http://<app>.<task>.localhost:7878/`; `None` if no port was to be
+    /// had.
+    #[serde(default)]
+    pub preview: Option<String>,
     /// The limits of an environment if nobody says otherwise.
     pub default_limits: Limits,
 }

@@ -134,6 +134,30 @@ pub enum Event {
         /// Whether it is started again.
         again: bool,
     },
+    /// An app is about to be started.
+    AppStarted {
+        /// In which environment.
+        environment: EnvironmentId,
+        /// Its name.
+        app: String,
+        /// Id of its process in the sandbox; also the name of its journal.
+        exec: String,
+        /// The port it is expected to listen at inside.
+        port: Option<u16>,
+    },
+    /// An app ended, or could not be started.
+    AppEnded {
+        /// In which environment.
+        environment: EnvironmentId,
+        /// Its name.
+        app: String,
+        /// Id of its process.
+        exec: String,
+        /// How, for people.
+        reason: String,
+        /// Whether somebody asked for it.
+        asked: bool,
+    },
     /// The run's agent was started (again, if it was there before).
     AgentStarted {
         /// Id of the process in the sandbox; also the name of its journal.

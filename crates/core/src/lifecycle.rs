@@ -257,6 +257,29 @@ impl EnvironmentState {
     }
 }
 
+/// Where an app of an environment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AppState {
+    /// Its process was started and has not ended.
+    Running,
+    /// Its environment lost all processes; it is started again with that.
+    Interrupted,
+    /// It ended, or was never started.
+    Ended,
+}
+
+impl AppState {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Ended => "not running",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,7 +14,8 @@ use crate::{
     id::{EnvironmentId, ProjectId, RunId, TaskId},
     isolation::Isolation,
     lifecycle::{
-        EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, ServiceState, TaskChange, TaskState,
+        AppState, EnvironmentChange, EnvironmentState, RunChange, RunEnd, RunState, ServiceState, TaskChange,
+        TaskState,
     },
     name::TaskName,
     rule::RuleRecord,
@@ -183,6 +184,9 @@ pub struct EnvironmentRecord {
     /// Its services, in the order in which they are started.
     #[serde(default)]
     pub services: Vec<ServiceRecord>,
+    /// Apps that were ever started in it, by name.
+    #[serde(default)]
+    pub apps: Vec<AppRecord>,
 }
 
 /// A service of an environment, as the log tells.
@@ -200,6 +204,23 @@ pub struct ServiceRecord {
     pub reason: Option<String>,
     /// The end of what it said then.
     pub log: Option<String>,
+}
+
+/// An app, as the log tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AppRecord {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: AppState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Id of its newest process; also the name of the journal.
+    pub exec: String,
+    /// The port it is expected to listen at inside.
+    pub port: Option<u16>,
+    /// How it ended, for people.
+    pub reason: Option<String>,
 }
 
 /// A snapshot of the workspace.
@@ -362,6 +383,7 @@ impl TaskRecord {
                     soft_limits: Vec::new(),
                     up_us: None,
                     services: creating.services.iter().cloned().map(ServiceRecord::new).collect(),
+                    apps: Vec::new(),
                 });
             }
             Event::EnvironmentUp { environment, tier, soft_limits, took_us } => {
@@ -382,9 +404,15 @@ impl TaskRecord {
                 let environment = self.environment_mut(*environment)?;
                 environment.change(EnvironmentChange::Lose, at)?;
                 environment.services.iter_mut().for_each(|service| service.state = ServiceState::Waiting);
+                for app in environment.apps.iter_mut().filter(|app| app.state == AppState::Running) {
+                    app.state = AppState::Interrupted;
+                    app.since = at;
+                }
             }
             Event::EnvironmentRemoved { environment, .. } => {
-                self.environment_mut(*environment)?.change(EnvironmentChange::Remove, at)?;
+                let env = self.environment_mut(*environment)?;
+                env.change(EnvironmentChange::Remove, at)?;
+                env.apps.clear();
             }
             Event::ServiceStarting { environment, service } => {
                 self.service_mut(*environment, service)?.state = ServiceState::Starting;
@@ -407,6 +435,30 @@ impl TaskRecord {
             Event::EgressRefused { .. } => {}
             Event::Noticed { notices } => self.notices.extend(notices.iter().cloned()),
             Event::Preparing { step } => self.latest_tool = Some(step.clone()),
+            Event::AppStarted { environment, app, exec, port } => {
+                let record = AppRecord {
+                    name: app.clone(),
+                    state: AppState::Running,
+                    since: at,
+                    exec: exec.clone(),
+                    port: *port,
+                    reason: None,
+                };
+                let apps = &mut self.environment_mut(*environment)?.apps;
+                match apps.iter_mut().find(|known| known.name == *app) {
+                    Some(known) => *known = record,
+                    None => apps.push(record),
+                }
+            }
+            Event::AppEnded { environment, app, exec, reason, .. } => {
+                let apps = &mut self.environment_mut(*environment)?.apps;
+                // One that was started again meanwhile goes on.
+                if let Some(known) = apps.iter_mut().find(|known| known.name == *app && known.exec == *exec) {
+                    known.state = AppState::Ended;
+                    known.since = at;
+                    known.reason = Some(reason.clone());
+                }
+            }
             Event::AgentStarted { exec } => {
                 self.latest_tool = None;
                 let run = self.run_mut(entry)?;

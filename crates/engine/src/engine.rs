@@ -27,7 +27,9 @@ use tokio::{
 
 use crate::{
     admission::{self, Capacity, WaitsFor},
+    apps::Apps,
     clock,
+    doors::Doors,
     environments::Environments,
     ledger::{Ledger, corrupt, store_problem},
     notices::Notices,
@@ -72,6 +74,8 @@ pub(crate) struct Inner {
     pub catalog: Catalog,
     pub secrets: Secrets,
     pub notices: Notices,
+    pub apps: Apps,
+    pub doors: Doors,
     pub started_at: Timestamp,
     /// Held while it is decided what becomes of approvals.
     pub deciding: Mutex<()>,
@@ -102,6 +106,8 @@ impl Engine {
                 .await
                 .map_err(|e| Problem::internal("the start was interrupted", &e))??
         };
+        // First: what is brought up in the recovery is found by it.
+        engine.open_preview();
         engine.recover().await?;
         let (scheduler, keeper, deadlines) = (engine.clone(), engine.clone(), engine.clone());
         let tasks = vec![
@@ -152,6 +158,8 @@ impl Engine {
                 images,
                 secrets: Secrets::default(),
                 notices: Notices::default(),
+                apps: Apps::default(),
+                doors: Doors::default(),
                 started_at: clock::now(),
                 deciding: Mutex::default(),
                 wake: Notify::new(),
@@ -171,8 +179,10 @@ impl Engine {
         let filter = TaskFilter { project: None, include_done: true };
         let tasks = store.tasks(&filter, usize::MAX).map_err(|e| store_problem(&e))?;
         self.sweep_unknown(&tasks).await;
+        self.sweep_ports(&tasks);
         for task in &tasks {
             self.adopt(task).await?;
+            self.open_ports_again(task);
         }
         for task in tasks {
             let task = self.inner.ledger.task(task.id)?;
@@ -205,6 +215,7 @@ impl Engine {
             let mut drivers = self.inner.drivers.lock().unwrap_or_else(PoisonError::into_inner);
             background.drain(..).chain(drivers.drain().map(|(_, handle)| handle)).collect()
         };
+        self.inner.doors.close_all();
         for handle in &handles {
             handle.abort();
         }
@@ -340,6 +351,8 @@ impl Engine {
             memory_bytes: usage.as_ref().map(|u| u.memory_bytes),
             processes: usage.as_ref().map(|u| u32::try_from(u.processes).unwrap_or(u32::MAX)),
             disk_bytes: task.environment.as_ref().and_then(|e| self.inner.environments.disk(e.id)),
+            apps: self.app_views(&task),
+            ports: self.port_views(&task),
             task,
         }
     }
@@ -438,6 +451,7 @@ impl Engine {
             max_runs: capacity.max_runs,
             memory_bytes: capacity.memory_bytes,
             tcp: None,
+            preview: self.inner.doors.preview_port().map(|port| format!("localhost:{port}")),
             default_limits: limits,
         }
     }

@@ -130,11 +130,20 @@ impl Environments {
 impl Engine {
     /// The task's environment with processes: made, adopted, thawed or brought up again as need be.
     pub(crate) async fn ready(&self, task: TaskId) -> Result<Live, Problem> {
+        self.ready_as(task, None).await
+    }
+
+    /// The same, or a refusal if the task's environment is not `only` any more.
+    pub(crate) async fn ready_as(&self, task: TaskId, only: Option<EnvironmentId>) -> Result<Live, Problem> {
         let gate = self.inner.environments.gate(task);
         let _gate = gate.lock().await;
         let record = self.inner.ledger.task(task)?;
         let run = record.run().map(|r| r.id);
         let environment = record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed);
+        if only.is_some() && environment.map(|e| e.id) != only {
+            let gone = format!("the environment of {} is gone", record.name);
+            return Err(Problem::new(ProblemKind::Conflict, "environment_gone", gone));
+        }
         let id = match environment {
             None => self.make(&record).await?,
             Some(environment) => environment.id,
@@ -241,6 +250,7 @@ impl Engine {
             .await
             .map_err(services::data_problem)?;
         let id = EnvironmentId(clock::id());
+        let ports = self.reserve_ports(id, &config, &services.plans, &mut env)?;
         inner.ledger.append(
             record.id,
             Some(run.id),
@@ -267,6 +277,7 @@ impl Engine {
             limits: run.limits,
             runtime: Runtime::Sandbox,
             services: services.plans,
+            ports,
         };
         if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
             let problem = lease_problem(error);
@@ -328,6 +339,8 @@ impl Engine {
         let live = Live { lease, sandbox, egress: Arc::new(egress), services };
         lock(&self.inner.environments.live).insert(id, live.clone());
         self.inner.environments.touch(id);
+        self.open_ports(task, live.lease.terms());
+        self.keep_apps(task, &live);
         let engine = self.clone();
         tokio::spawn(async move {
             loop {
@@ -470,6 +483,8 @@ impl Engine {
         let event = Event::EnvironmentRemoved { environment: environment.id, reason: reason.to_owned() };
         self.inner.ledger.append(record.id, record.run().map(|r| r.id), vec![event])?;
         let live = self.inner.environments.forget(environment.id);
+        self.inner.doors.close(environment.id);
+        self.inner.apps.forget(environment.id);
         match Lease::open(&self.inner.layout, environment.id) {
             Ok(lease) => lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?,
             Err(_) => lease::discard_dir(&self.inner.layout, environment.id)

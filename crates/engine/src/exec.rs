@@ -139,8 +139,8 @@ impl Engine {
         tokio::time::timeout(START_WAIT, started).await.unwrap_or_else(|_| Err(not_started()))
     }
 
-    /// The bytes of a command: all from the beginning, then those to come, and a way to send some.
-    pub async fn exec_stream(&self, task: &TaskRef, exec: &str) -> Result<ExecStream, Problem> {
+    /// The bytes of a command: all from a place in its journal (0 is the beginning), then those to come, and a way to send some.
+    pub async fn exec_stream(&self, task: &TaskRef, exec: &str, from: u64) -> Result<ExecStream, Problem> {
         let record = self.find(task)?;
         let live = self.ready(record.id).await?;
         let missing = || {
@@ -156,7 +156,7 @@ impl Engine {
         let (output, output_receiver) = mpsc::channel(PIECES);
         let (input, input_receiver) = mpsc::channel(PIECES);
         tokio::spawn(hand_in(self.clone(), live.clone(), exec.to_owned(), input_receiver));
-        tokio::spawn(read_out(self.clone(), live, exec.to_owned(), reader, output));
+        tokio::spawn(read_out(self.clone(), live, exec.to_owned(), (reader, from), output));
         Ok(ExecStream { output: output_receiver, input })
     }
 }
@@ -165,12 +165,11 @@ async fn read_out(
     engine: Engine,
     live: Live,
     exec: String,
-    reader: Reader,
+    (reader, mut at): (Reader, u64),
     output: mpsc::Sender<StreamItem>,
 ) {
     let mut events = live.sandbox.events();
     let environment = live.lease.terms().environment;
-    let mut at = 0;
     loop {
         let records = match reader.read_from(at, READ) {
             Ok((records, next)) => {

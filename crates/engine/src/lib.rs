@@ -12,6 +12,8 @@
 //! | `services` | databases and the like: planned, looked after, waited for |
 //! | `adopt` | worktrees that others made |
 //! | `worktrees` | environments without a boundary: when, of what, and their files |
+//! | `apps` | a project's long-lived commands, for a person to look at |
+//! | `doors` | host names and ports of this machine that lead inside |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
 //! | `launch`, `converse` | the agent: started once, and talked with |
@@ -26,11 +28,13 @@ mod admission;
 mod adopt;
 mod answers;
 mod approvals;
+mod apps;
 mod capacity;
 mod cleanup;
 mod clock;
 mod converse;
 mod dispatch;
+mod doors;
 mod engine;
 mod environments;
 mod exec;

@@ -27,7 +27,6 @@ use offshoot_environment::{
     worktree::{
         EXCLUDE, Place, PlaceError, Runtime, copy,
         place::{self, From},
-        ports,
         variables::{self, Own},
     },
 };
@@ -235,8 +234,7 @@ impl Engine {
     ) -> Result<Terms, Problem> {
         let inner = &self.inner;
         let limits = record.run().map_or(offshoot_core::config::DEFAULT_LIMITS, |run| run.limits);
-        let port = ports::reserve(&inner.layout.ports(), id)
-            .map_err(|e| Problem::internal("could not reserve ports", &e))?;
+        let (port, ports) = self.worktree_ports(id, config)?;
         let exclude = inner.layout.environment(id).join(EXCLUDE);
         let own = Own {
             environment: id,
@@ -262,6 +260,7 @@ impl Engine {
             egress: Vec::new(),
             limits,
             services: Vec::new(),
+            ports,
             runtime: Runtime::Worktree(Place {
                 common_dir: repository.common_dir().to_owned(),
                 path: path.to_owned(),

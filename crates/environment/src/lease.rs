@@ -26,7 +26,9 @@ use crate::{
     layers::{Layers, Stack},
     layout::Layout,
     machine::{Machine, Room},
-    monitor, remove,
+    monitor,
+    ports::{self, HostPort},
+    remove,
     sandbox::Sandbox,
     service::plan::{Plan, Plans},
     tools::Tools,
@@ -67,6 +69,9 @@ pub struct Terms {
     /// Its services, in starting order.
     #[serde(default)]
     pub services: Vec<Plan>,
+    /// Ports of the host that lead inside.
+    #[serde(default)]
+    pub ports: Vec<HostPort>,
 }
 
 /// Why an environment could not be brought up, found or taken away.
@@ -303,7 +308,7 @@ pub fn discard_dir(layout: &Layout, id: EnvironmentId) -> io::Result<()> {
     if let Ok(lease) = Lease::open(layout, id) {
         worktree::discard(layout, &lease)?;
     }
-    worktree::ports::release(&layout.ports(), id)?;
+    ports::release(&layout.ports(), id)?;
     let trashed = remove::to_trash(layout, &layout.environment(id), &id.to_string())?;
     trashed.map_or(Ok(()), |dir| remove::tree(&dir))
 }

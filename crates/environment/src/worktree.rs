@@ -6,7 +6,6 @@
 //!
 //! - `place`: where a worktree goes
 //! - `variables`: what its processes have in their environment
-//! - `ports`: ports of the host that no other environment has
 //! - `copy`: ignored files of the main checkout, copied without taking their space where the file system can
 //!
 //! Bringing up is idempotent: what a crash cut off is found and finished, what a person deleted is made again. Nothing of
@@ -14,7 +13,6 @@
 
 pub mod copy;
 pub mod place;
-pub mod ports;
 pub mod variables;
 
 use std::{

@@ -1,6 +1,8 @@
 //! Commands and terminals in environments. A command is started by POST, its bytes come and go over a WebSocket that may
 //! come late, go away and come back: what was written stands in the journal.
 
+use std::path::PathBuf;
+
 use axum::{
     extract::{
         Path, State, WebSocketUpgrade,
@@ -10,8 +12,10 @@ use axum::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use offshoot_core::api::{ExecParams, ExecView, StreamNotice, StreamRequest, TerminalSize};
-use offshoot_engine::{Engine, ExecStream, StreamInput, StreamItem};
+use offshoot_engine::{Engine, ExecStream, StreamInput, StreamItem, TaskRef};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
 
 use crate::{
     answer::{Answer, Body, Params, Refusal, to_its_end},
@@ -48,22 +52,35 @@ pub(crate) async fn attach(
     to_its_end(async move { engine.attach(&reference(task, scope), size).await }).await
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamQuery {
+    /// Any directory of a repository: of two tasks with one name, the one of this project is meant.
+    #[param(value_type = Option<String>)]
+    path: Option<PathBuf>,
+    /// Where to begin, as `next` of an app's log tells; the beginning if not named.
+    #[serde(default)]
+    from: u64,
+}
+
 /// The bytes of a command, from its beginning and then live, as a WebSocket. Binary frames to the client: one byte (1
 /// standard output or the terminal, 2 standard error), then what was written. Text frames to the client:
 /// StreamNotice; the last. Binary frames from the client are input; text frames are StreamRequest.
 #[utoipa::path(get, path = "/v1/tasks/{task}/exec/{exec}/stream", operation_id = "exec_stream", tag = "exec",
     params(("task" = String, Path, description = "Id, beginning of an id, or name"),
-        ("exec" = String, Path, description = "Id of the command"), Scope),
+        ("exec" = String, Path, description = "Id of the command"), StreamQuery),
     responses((status = 101, description = "A WebSocket")))]
 pub(crate) async fn stream(
     State(app): State<App>,
     Path((task, exec)): Path<(String, String)>,
-    Params(scope): Params<Scope>,
+    Params(query): Params<StreamQuery>,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let upgrade =
         upgrade.map_err(|e| Refusal::new(e.status(), "websocket_required", "this path is a WebSocket"))?;
-    let stream = app.engine.exec_stream(&reference(task, scope), &exec).await?;
+    let task = TaskRef { task, path: query.path };
+    let stream = app.engine.exec_stream(&task, &exec, query.from).await?;
     let upgrade = upgrade.max_message_size(MAX_INPUT).max_frame_size(MAX_INPUT);
     Ok(upgrade.on_upgrade(move |socket| converse(socket, stream, app.stopping)))
 }

@@ -12,6 +12,7 @@
 
 mod answer;
 mod approvals;
+mod apps;
 mod daemon;
 mod events;
 mod exec;

@@ -146,9 +146,14 @@ fn describe(view: &DaemonView) -> String {
         .as_ref()
         .map(|a| format!("\nTCP         http://{a}, token in api-token"))
         .unwrap_or_default();
+    let apps = view
+        .preview
+        .as_ref()
+        .map(|at| format!("\napps        http://<app>.<task>.{}/", escape_line(at)))
+        .unwrap_or_default();
     format!(
         "process     {}\nversion     {}\nstate       {}\nsince       {}\nruns        {} active, {} queued; room for {} \
-         more (at most {}, {} of memory){tcp}\n",
+         more (at most {}, {} of memory){apps}{tcp}\n",
         view.pid,
         escape_line(&view.version),
         escape_line(&view.state_dir),

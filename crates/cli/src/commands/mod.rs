@@ -2,6 +2,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod agents;
+pub(crate) mod app;
 pub(crate) mod approval;
 pub(crate) mod approvals;
 pub(crate) mod attach;
@@ -17,6 +18,7 @@ pub(crate) mod follow_up;
 pub(crate) mod init;
 pub(crate) mod land;
 pub(crate) mod logs;
+pub(crate) mod open;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod run;
@@ -38,6 +40,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Show(args) => show::run(args, session).await,
         Command::Logs(args) => logs::run(args, session).await,
         Command::Attach(args) => attach::run(args, session).await,
+        Command::App(args) => app::run(args, session).await,
+        Command::Open(args) => open::run(args, session).await,
         Command::Shell(args) => shell::run(args, session).await,
         Command::Exec(args) => exec::run(args, session).await,
         Command::Approvals(args) => approvals::run(args, session).await,

@@ -115,6 +115,11 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
             format!("environment lost: {}; its files are kept", escape_line(reason))
         }
         Event::EnvironmentRemoved { reason, .. } => format!("environment removed: {}", escape_line(reason)),
+        Event::AppStarted { app, .. } => format!("app {} started", escape_line(app)),
+        Event::AppEnded { app, reason, asked, .. } => {
+            let what = format!("app {}: {}", escape_line(app), escape_line(reason));
+            return Some(if *asked { paint.faint(&what) } else { paint.red(&what) });
+        }
         Event::AgentFailed { reason, .. } => {
             return Some(paint.red(&format!("agent failed: {}", escape_line(reason))));
         }

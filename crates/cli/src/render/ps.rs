@@ -2,7 +2,7 @@
 
 use offshoot_core::{
     api::{DaemonView, TaskList, TaskView},
-    lifecycle::{EnvironmentState, TaskState},
+    lifecycle::{AppState, EnvironmentState, TaskState},
 };
 
 use super::colour::Paint;
@@ -29,6 +29,18 @@ pub(crate) fn table(list: &TaskList, daemon: Option<&DaemonView>, columns: usize
             let plain = line_raw(&row, &widths);
             let coloured = paint.state(view.task.state, &state);
             text.push_str(plain.replacen(&row[1], &coloured, 1).trim_end());
+            text.push('\n');
+        }
+    }
+    for view in &list.tasks {
+        for app in view.apps.iter().filter(|app| app.state == AppState::Running) {
+            let Some(url) = &app.url else { continue };
+            text.push_str(
+                &paint.faint(&cut(
+                    &format!("{} runs at {}", escape_line(&app.name), escape_line(url)),
+                    columns,
+                )),
+            );
             text.push('\n');
         }
     }
@@ -239,6 +251,7 @@ mod tests {
             max_runs: 8,
             memory_bytes: 1,
             tcp: None,
+            preview: None,
             default_limits: Limits { memory_bytes: 1, processes: 1, cpu_percent: None, disk_bytes: 1 },
         }
     }

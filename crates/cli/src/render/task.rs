@@ -12,6 +12,7 @@ use super::{
     colour::Paint,
     event::{Printer, cost, limits},
 };
+use crate::commands::app;
 use crate::text::{count, escape_block, escape_line, first_line, moment, short, size, span};
 
 /// Facts first, then runs, checkpoints, and what happened.
@@ -52,6 +53,12 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
         for service in &environment.services {
             fact("service", describe_service(service));
         }
+    }
+    for view in &view.apps {
+        fact("app", app::line(view));
+    }
+    for port in view.ports.iter().filter(|port| !view.apps.iter().any(|app| app.name == port.name)) {
+        fact("port", format!("{} is {}", escape_line(&port.address), escape_line(&port.name)));
     }
     if let Some(why) = &task.unpublished {
         fact("note", format!("not in your repository yet: {}", escape_line(why)));

@@ -10,7 +10,7 @@ use std::{
 
 use offshoot_core::{config::PortsConfig, id::EnvironmentId};
 
-use super::ports;
+use crate::ports;
 
 /// Variables of the host that processes may need to find tools, screens and the user's own settings by. No keys.
 pub const HOST: &[&str] = &[

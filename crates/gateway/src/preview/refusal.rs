@@ -155,7 +155,7 @@ impl Refusal {
             ),
             Self::Method => "This page can only be read.".to_owned(),
             Self::NoPage => "There is no such page.".to_owned(),
-            Self::Unavailable(unavailable) => format!("{}.", capitalised(&unavailable.text)),
+            Self::Unavailable(unavailable) => format!("{}.", unavailable.text),
         }
     }
 
@@ -166,9 +166,4 @@ impl Refusal {
             _ => None,
         }
     }
-}
-
-fn capitalised(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -241,7 +241,7 @@ async fn what_is_not_there_is_said_to_people_and_programs() {
         assert!(retry.is_none_or(|retry| answer.contains(&format!("retry-after: {retry}\r\n"))), "{answer}");
     }
     let html = lab.get("web.none", "/", "Accept: text/html,*/*\r\n").await;
-    assert!(html.contains("There is no task &lt;none&gt;."), "{html}");
+    assert!(html.contains("there is no task &lt;none&gt;."), "{html}");
     let html = lab.get("off.task", "/", "Accept: text/html,*/*\r\n").await;
     assert!(
         html.contains("<code>offshoot app start task off</code>") && html.contains("http-equiv=\"refresh\"")
