@@ -147,11 +147,13 @@ pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> io::Result<()
         .map(|_| ())
 }
 
-/// Lets the command's process lead a session of its own, with its standard input as controlling terminal if asked.
+/// Lets the command's process lead a session of its own, with its standard input as controlling terminal if asked, and
+/// take every signal: what init blocks would be inherited, and a shell that waits for its jobs would wait forever.
 pub(crate) fn own_session(command: &mut Command, terminal: bool) {
-    // SAFETY: the closure makes two system calls and allocates nothing, so it may run between fork and exec.
+    // SAFETY: the closure makes a few system calls and allocates nothing, so it may run between fork and exec.
     unsafe {
         command.pre_exec(move || {
+            unblock_signals();
             rustix::process::setsid()?;
             if terminal {
                 rustix::process::ioctl_tiocsctty(BorrowedFd::borrow_raw(0))?;
@@ -206,6 +208,16 @@ pub(crate) fn end_by(signal: c_int) -> ! {
         libc::raise(signal);
     }
     exit_now(128 + signal)
+}
+
+/// Blocks no signal.
+pub(crate) fn unblock_signals() {
+    // SAFETY: the set is initialised by sigemptyset before use and lives through the call.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
+    }
 }
 
 /// Blocks every signal that can be.

@@ -132,6 +132,29 @@ async fn a_service_that_takes_too_much_dies_alone() {
     assert!(groups.lines().all(|group| !std::path::Path::new(group).exists()), "{groups}");
 }
 
+/// A shell's `wait` never returns where the signal of an ended child is blocked.
+#[tokio::test]
+async fn nothing_is_blocked_or_ignored() {
+    let mut stage = Stage::new();
+    with_root(&mut stage);
+    let connection = stage.up().await;
+    let argv = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"];
+    let plain = || request("plain", &argv, Stdio::Journal);
+    let kept = ExecRequest { tree: true, ..request("kept", &argv, Stdio::Journal) };
+    for request in [plain(), kept, in_root("rooted", 7, &argv)] {
+        let id = request.id.clone();
+        connection.exec(request).await.unwrap();
+        assert_eq!(exit(&connection, &id).await, Exit::Code(0));
+        let out = said(&connection, &id, Kind::Stdout);
+        for line in out.lines() {
+            let set = u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap();
+            // 32 and 33 are the C library's own, as whoever runs these tests left them.
+            assert_eq!(set & !(3 << 31), 0, "{id}: {out}");
+        }
+    }
+    connection.down().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_kept_process_has_terminal_and_input() {
     let stage = Stage::new();
