@@ -210,16 +210,6 @@ pub(crate) fn end_by(signal: c_int) -> ! {
     exit_now(128 + signal)
 }
 
-/// Blocks no signal.
-pub(crate) fn unblock_signals() {
-    // SAFETY: the set is initialised by sigemptyset before use and lives through the call.
-    unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut());
-    }
-}
-
 /// Blocks every signal that can be.
 pub(crate) fn block_signals() {
     // SAFETY: the set is initialised by sigfillset before use and lives through the call.
