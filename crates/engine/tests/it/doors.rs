@@ -147,6 +147,29 @@ fn the_same_port_in_two_environments_is_two_places() {
 }
 
 #[test]
+fn services_are_reached_by_name_and_by_port_too() {
+    let stage = Stage::new();
+    let mail =
+        json!({ "name": "mail", "use": "host", "command": "python3 -m http.server 8025", "ports": ["8025"] });
+    stage.write("services.json", &json!({ "services": [mail] }).to_string());
+    stage.git(&["add", "-A"]);
+    stage.git(&["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qm", "Services"]);
+    stage.start(None);
+    for name in ["one", "two"] {
+        stage.post("/v1/tasks", json!({ "path": stage.repo, "by_hand": true, "name": name })).ok();
+        let id = stage.task(name)["id"].clone();
+        stage.wait("service", |e| e["task"] == id && e["event"]["type"] == "service_ready");
+        let listing = found(&stage, &format!("mail.{name}"), "/");
+        assert!(listing.contains("Directory listing"), "{listing}");
+        let view = stage.get(&format!("/v1/tasks/{name}")).ok();
+        assert_eq!((&view["ports"][0]["name"], &view["ports"][0]["port"]), (&json!("mail"), &json!(8025)));
+        let address = view["ports"][0]["address"].as_str().unwrap();
+        assert_eq!(ask(address, "any", "/").unwrap().1, listing);
+    }
+    stage.close();
+}
+
+#[test]
 fn apps_are_started_and_stopped_and_heard() {
     let stage = with_apps(&["one"]);
     found(&stage, "web.one", "/name.txt");

@@ -8,7 +8,8 @@ use offshoot_testkit::user;
 use crate::stage::{binaries, place};
 
 /// What behaves differently for an ordinary user: who owns files, what the kernel lets him limit, freeze and mount.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 9] = [
+    "doors::",
     "faults::at::l",
     "faults::at::harvest",
     "faults::at::run_l",
