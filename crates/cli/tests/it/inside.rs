@@ -268,7 +268,12 @@ impl Inside {
     fn nothing_remembered(&self) {
         let mut pending = vec![self.stage.state_dir()];
         while let Some(dir) = pending.pop() {
-            for entry in std::fs::read_dir(&dir).unwrap().flatten() {
+            // The kernel's scratch directory of an overlay has no permissions at all.
+            let entries = std::fs::read_dir(&dir);
+            if entries.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied) {
+                continue;
+            }
+            for entry in entries.unwrap().flatten() {
                 let path = entry.path();
                 let kind = entry.file_type().unwrap();
                 // What the agent itself keeps in its own home is its own affair and goes with the environment.
