@@ -11,6 +11,17 @@ pub type Key = (&'static str, &'static str, &'static str);
 
 /// All keys of `offshoot.toml`.
 pub const PROJECT_KEYS: &[Key] = &[
+    (
+        "project.name",
+        "name",
+        "What this repository is called beside others; its directory's name if not given",
+    ),
+    (
+        "repos.name",
+        "name",
+        "In `[[repos]]`: what another repository is called that tasks may be about; see docs/repositories.md",
+    ),
+    ("repos.path", "path", "Where it is, seen from this repository's root: `../front`"),
     ("agent.default", "name", "The agent that `run` takes if none is named"),
     ("agent.model", "text", "The model it is given if none is named, as the agent calls it"),
     (
@@ -109,6 +120,11 @@ pub const USER_KEYS: &[Key] = &[
         "worktree.from-project",
         "true or false",
         "Whether a project's `isolation = \"worktree\"` counts without being asked for on the command line",
+    ),
+    (
+        "repositories.show",
+        "true or false",
+        "Whether repositories of `[[repos]]` that a task does not name are shown to it, for reading only",
     ),
     ("machine.max-runs", "number", "Runs at a time; the rest waits"),
     ("machine.memory", "size, as in `12g`", "Memory that runs together may count on; the rest waits"),

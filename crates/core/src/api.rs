@@ -15,6 +15,7 @@ use crate::{
     isolation::Isolation,
     lifecycle::AppState,
     name::TaskName,
+    part::PartLanded,
     record::TaskRecord,
     rule::{RuleRecord, RuleScope},
     time::Timestamp,
@@ -37,6 +38,9 @@ pub struct TaskParams {
     pub by_hand: bool,
     /// A branch, tag or commit to start from; HEAD if not named.
     pub from: Option<String>,
+    /// Other repositories of the task, by their names in `[[repos]]` of `offshoot.toml`, and what each starts from. The main
+    /// one may be among them, in place of `from`.
+    pub repositories: BTreeMap<String, String>,
     /// The task's name; made from the prompt if not named.
     pub name: Option<String>,
     /// The model, as the agent calls it.
@@ -132,6 +136,8 @@ pub struct LandParams {
     pub squash: bool,
     /// Into this branch; the one the task was started from if not named.
     pub target: Option<String>,
+    /// The same for other repositories, by their names.
+    pub targets: BTreeMap<String, String>,
     /// The message of the commit that is made, if one is made.
     pub message: Option<String>,
 }
@@ -411,10 +417,26 @@ pub struct DiffView {
     pub files: Vec<FileView>,
     /// The commits between, oldest first.
     pub commits: Vec<CommitView>,
+    /// Of a task over several repositories: which are shown. Paths then begin with the repository's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<RepositoryDiff>,
     /// Unified diff; bytes that are not UTF-8 are replaced.
     pub patch: String,
     /// Whether the patch was cut.
     pub truncated: bool,
+}
+
+/// A repository that a diff shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepositoryDiff {
+    /// Its name.
+    pub name: String,
+    /// The commit compared with.
+    pub base: String,
+    /// The commit that holds what is compared.
+    pub head: String,
+    /// Files that differ.
+    pub files: u32,
 }
 
 /// One file of a diff.
@@ -443,6 +465,9 @@ pub struct CommitView {
     pub author: String,
     /// When it was made.
     pub at: Timestamp,
+    /// The repository it is in, if the task has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
 }
 
 /// `POST /v1/tasks/{task}/land` answers with this when the work is in.
@@ -454,6 +479,9 @@ pub struct LandView {
     pub commit: String,
     /// `up_to_date`, `fast_forward`, `merge` or `squash`.
     pub how: String,
+    /// Of a task over several repositories: all that landed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<PartLanded>,
 }
 
 /// `POST /v1/prune` and `POST /v1/tasks/{task}/discard` answer with this: what went, and what stayed, and why.

@@ -21,6 +21,10 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ProjectConfig {
+    /// What this repository is called beside others.
+    pub project: ProjectSection,
+    /// Other repositories that tasks may be about, too.
+    pub repos: Vec<RepoConfig>,
     /// Who works here, and what they are told.
     pub agent: AgentConfig,
     /// What must be installed before anybody can work, by name. Setups do not see what others install.
@@ -39,6 +43,24 @@ pub struct ProjectConfig {
     pub apps: BTreeMap<Label, AppConfig>,
     /// Ports of this machine that each environment has for itself.
     pub ports: PortsConfig,
+}
+
+/// `[project]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProjectSection {
+    /// The name of this repository beside others; made from its directory's name if not given.
+    pub name: Option<Label>,
+}
+
+/// `[[repos]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RepoConfig {
+    /// What it is called here.
+    pub name: Label,
+    /// Where it is, seen from this repository's root: `../front`.
+    pub path: String,
 }
 
 /// `[agent]`
@@ -135,6 +157,15 @@ pub struct UserWorktreeConfig {
     pub from_project: bool,
 }
 
+/// `[repositories]` of the user's file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct UserRepositoriesConfig {
+    /// Whether a project's `[[repos]]` that a task does not name are shown to it, for reading only. A repository alone cannot
+    /// have others of yours shown to an agent.
+    pub show: bool,
+}
+
 /// `[environment]` of the user's file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -200,6 +231,8 @@ pub struct UserConfig {
     pub environment: UserEnvironmentConfig,
     /// Where worktrees go.
     pub worktree: UserWorktreeConfig,
+    /// What projects may show of other repositories.
+    pub repositories: UserRepositoriesConfig,
     /// How much of this machine Offshoot may use.
     pub machine: MachineConfig,
     /// Tools to show inside, read-only, besides those found on PATH.
@@ -302,9 +335,32 @@ impl ProjectConfig {
             );
             return Err(ConfigError::near(message, text, &[&rule]));
         }
+        config.check_repos(text)?;
         config.check_apps(text)?;
         config.check_ports(text)?;
         Ok(config)
+    }
+
+    /// Repositories of a project at the most: each costs an environment three mounts, and a person a look.
+    const MOST_REPOS: usize = 32;
+
+    fn check_repos(&self, text: &str) -> Result<(), ConfigError> {
+        if self.repos.len() > Self::MOST_REPOS {
+            let message = format!("a project has at most {} other repositories", Self::MOST_REPOS);
+            return Err(ConfigError::near(message, text, &["[[repos]]"]));
+        }
+        for (n, repo) in self.repos.iter().enumerate() {
+            let name = repo.name.as_str();
+            let wrong = |message: String| Err(ConfigError::near(message, text, &["repos", name]));
+            if repo.path.trim().is_empty() || repo.path.contains('\0') {
+                return wrong(format!("the path of {name} is none"));
+            }
+            let taken = self.repos[..n].iter().any(|other| other.name == repo.name);
+            if taken || self.project.name.as_ref() == Some(&repo.name) {
+                return wrong(format!("two repositories are called {name}"));
+            }
+        }
+        Ok(())
     }
 
     fn check_apps(&self, text: &str) -> Result<(), ConfigError> {
@@ -477,6 +533,9 @@ mod tests {
             ("[apps.a]\ncommand = \"x\"\nport = 1\n[apps.b]\ncommand = \"x\"\nport = 1", "port"),
             ("[ports]\ncount = 1\nvariables = { PORT = 1 }", "PORT"),
             ("[ports]\ncount = 101", "count"),
+            ("[[repos]]\nname = \"a\"\npath = \"../a\"\n[[repos]]\nname = \"a\"\npath = \"../b\"", "a"),
+            ("[project]\nname = \"a\"\n[[repos]]\nname = \"a\"\npath = \"../a\"", "a"),
+            ("[[repos]]\nname = \"a\"\npath = \"\"", "a"),
         ] {
             let error = ProjectConfig::parse(text).unwrap_err();
             let span = error.span.clone().unwrap();

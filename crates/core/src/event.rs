@@ -14,6 +14,7 @@ use crate::{
     isolation::Isolation,
     lifecycle::RunEnd,
     name::TaskName,
+    part::{BranchMove, PartCheckpoint, PartCreated, PartHarvested, PartLanded},
     time::Timestamp,
 };
 
@@ -180,8 +181,11 @@ pub enum Event {
         commit: String,
         /// What it was taken after: a prompt, a tool call.
         title: String,
-        /// Files that differ from the one before.
+        /// Files that differ from the one before, in all repositories.
         changed: u32,
+        /// The task's other repositories.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<PartCheckpoint>,
     },
     /// What the workspace holds against its base, counted live.
     Changes(Changes),
@@ -250,6 +254,9 @@ pub enum Event {
         head: String,
         /// As one commit?
         squash: bool,
+        /// With several repositories: every branch that is to move, before the first does.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        moves: Vec<BranchMove>,
     },
     /// The landing did not happen; everything is as it was.
     LandingRefused {
@@ -262,6 +269,9 @@ pub enum Event {
         target: String,
         /// Its new tip.
         commit: String,
+        /// With several repositories: all that landed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        repositories: Vec<PartLanded>,
     },
     /// The task was thrown away.
     Discarded {
@@ -293,6 +303,12 @@ pub struct TaskCreated {
     /// The worktree it was made from, which is not Offshoot's to delete; `None` for all others.
     #[serde(default)]
     pub adopted: Option<String>,
+    /// What the main repository is called beside the others; empty if it is the only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repository: String,
+    /// The other repositories, in the order of `offshoot.toml`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<PartCreated>,
     /// Notices worth keeping: "the checkout has 3 changed files; they are not part of this task".
     pub notices: Vec<String>,
 }
@@ -379,7 +395,7 @@ pub struct Changes {
 }
 
 /// What a run left, brought out and checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Harvested {
     /// Tip of the task's branch; the base if nothing was committed.
     pub head: String,
@@ -391,4 +407,7 @@ pub struct Harvested {
     pub leftovers: bool,
     /// Whether the branch in the user's repository has it; if not, why not.
     pub unpublished: Option<String>,
+    /// The task's other repositories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<PartHarvested>,
 }

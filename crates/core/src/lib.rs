@@ -3,6 +3,7 @@
 
 pub mod id;
 pub mod name;
+pub mod part;
 pub mod time;
 
 pub mod agent;

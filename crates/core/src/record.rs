@@ -18,6 +18,7 @@ use crate::{
         TaskState,
     },
     name::TaskName,
+    part::{BranchMove, PartRecord},
     rule::RuleRecord,
     time::Timestamp,
 };
@@ -47,6 +48,12 @@ pub struct TaskRecord {
     /// The worktree it was made from, which is not Offshoot's to delete.
     #[serde(default)]
     pub adopted: Option<String>,
+    /// What its main repository is called beside the others; empty if it is the only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub repository: String,
+    /// Its other repositories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<PartRecord>,
     /// Notices given when it was created.
     pub notices: Vec<String>,
     /// Where it stands.
@@ -99,6 +106,9 @@ pub struct Landing {
     pub head: String,
     /// As one commit?
     pub squash: bool,
+    /// With several repositories: every branch that is to move.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<BranchMove>,
 }
 
 /// One run, as the log tells.
@@ -250,6 +260,9 @@ pub enum FoldError {
     /// The event's environment is not the task's.
     #[error("the task has no such environment")]
     NoEnvironment,
+    /// The event's repository is not one of the task's.
+    #[error("the task has no such repository")]
+    NoRepository,
     /// The event's service is not one of the environment's.
     #[error("the environment has no such service")]
     NoService,
@@ -284,6 +297,8 @@ impl TaskRecord {
             agent: created.agent,
             isolation: created.isolation,
             adopted: created.adopted,
+            repository: created.repository,
+            others: created.others.into_iter().map(PartRecord::new).collect(),
             notices: created.notices,
             // A task is born settled; the run that is queued in the same transaction makes it wait.
             state: TaskState::Stopped,
@@ -315,7 +330,14 @@ impl TaskRecord {
     /// Whether the task holds work that is neither landed nor thrown away.
     pub fn has_unlanded_work(&self) -> bool {
         !matches!(self.state, TaskState::Landed | TaskState::Discarded)
-            && (self.head.as_ref().is_some_and(|head| *head != self.base) || self.changes.files > 0)
+            && (self.head.as_ref().is_some_and(|head| *head != self.base)
+                || self.changes.files > 0
+                || self.others.iter().any(PartRecord::has_work))
+    }
+
+    /// Another repository of the task, by its name.
+    pub fn other(&self, name: &str) -> Option<&PartRecord> {
+        self.others.iter().find(|part| part.name == name)
     }
 
     /// Folds one event in. Refuses what the transition tables refuse and leaves the record as it was.
@@ -481,13 +503,18 @@ impl TaskRecord {
                 run.offset = run.offset.max(*offset);
                 self.fold_agent(entry, agent)?;
             }
-            Event::Checkpoint { number, commit, title, changed } => self.checkpoints.push(CheckpointRecord {
-                number: *number,
-                commit: commit.clone(),
-                title: title.clone(),
-                changed: *changed,
-                at,
-            }),
+            Event::Checkpoint { number, commit, title, changed, others } => {
+                for taken in others {
+                    self.other_mut(&taken.name)?.checkpoint(*number, taken);
+                }
+                self.checkpoints.push(CheckpointRecord {
+                    number: *number,
+                    commit: commit.clone(),
+                    title: title.clone(),
+                    changed: *changed,
+                    at,
+                });
+            }
             Event::Changes(changes) => self.changes = changes.clone(),
             Event::AttentionNeeded { reason } => {
                 if self.state != TaskState::NeedsAttention {
@@ -530,6 +557,9 @@ impl TaskRecord {
                 self.head = Some(harvested.head.clone());
                 self.changes = harvested.changes.clone();
                 self.unpublished.clone_from(&harvested.unpublished);
+                for part in &harvested.others {
+                    self.other_mut(&part.name)?.harvested(part);
+                }
             }
             Event::RunEnded { end, reason } => {
                 let run = self.run_mut(entry)?;
@@ -548,13 +578,18 @@ impl TaskRecord {
                 )?;
                 self.reason = Some(reason.clone());
             }
-            Event::LandingStarted { target, head, squash } => {
-                self.landing = Some(Landing { target: target.clone(), head: head.clone(), squash: *squash });
+            Event::LandingStarted { target, head, squash, moves } => {
+                let (target, head) = (target.clone(), head.clone());
+                self.landing = Some(Landing { target, head, squash: *squash, moves: moves.clone() });
             }
             Event::LandingRefused { .. } => self.landing = None,
-            Event::Landed { commit, .. } => {
+            Event::Landed { commit, repositories, .. } => {
                 self.change(TaskChange::Land, at)?;
                 self.landed = Some(commit.clone());
+                for landed in repositories.iter().filter(|landed| landed.repository != self.repository) {
+                    let part = self.others.iter_mut().find(|part| part.name == landed.repository);
+                    part.ok_or(FoldError::NoRepository)?.landed = Some(landed.commit.clone());
+                }
                 self.landing = None;
                 self.reason = None;
             }
@@ -595,6 +630,10 @@ impl TaskRecord {
 
     fn run_mut(&mut self, entry: &Entry) -> Result<&mut RunRecord, FoldError> {
         self.runs.iter_mut().rfind(|run| Some(run.id) == entry.run).ok_or(FoldError::NoRun)
+    }
+
+    fn other_mut(&mut self, name: &str) -> Result<&mut PartRecord, FoldError> {
+        self.others.iter_mut().find(|part| part.name == name).ok_or(FoldError::NoRepository)
     }
 
     fn environment_mut(&mut self, id: EnvironmentId) -> Result<&mut EnvironmentRecord, FoldError> {

@@ -142,6 +142,8 @@ impl Engine {
             agent: None,
             isolation: Isolation::Worktree,
             adopted: Some(tree.path.to_string_lossy().into_owned()),
+            repository: String::new(),
+            others: Vec::new(),
             notices: vec![
                 "adopted: nothing is committed in it, and neither it nor its branch is ever deleted"
                     .to_owned(),

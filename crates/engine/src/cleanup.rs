@@ -17,6 +17,7 @@ use crate::{
     engine::{Engine, TaskRef},
     harvest::Processes,
     ledger::store_problem,
+    parts::{Part, parts},
     project,
 };
 
@@ -60,7 +61,8 @@ impl Engine {
                 "unlanded_work",
                 format!(
                     "{} holds work that is not landed: {} changed files",
-                    record.name, record.changes.files
+                    record.name,
+                    record.changes.files + record.others.iter().map(|other| other.changes.files).sum::<u32>()
                 ),
             )
             .hint(format!(
@@ -81,9 +83,13 @@ impl Engine {
             view.kept.push(Reasoned { what: format!("worktree {path}"), reason });
         }
         // In this order: the recorded removal says after a crash that nothing is left to do.
-        if record.adopted.is_none() && record.head.as_ref().is_some_and(|head| *head != record.base) {
+        let branches: Vec<_> = parts(&record).into_iter().filter(Part::has_commits).collect();
+        if record.adopted.is_none() && !branches.is_empty() {
             self.drop_branch(&record).await;
-            view.removed.push(Reasoned { what: format!("branch {}", record.branch), reason: reason.clone() });
+            view.removed.extend(branches.into_iter().map(|part| {
+                let within = if part.name.is_empty() { String::new() } else { format!(" of {}", part.name) };
+                Reasoned { what: format!("branch {}{within}", part.branch), reason: reason.clone() }
+            }));
         }
         if let Some(environment) =
             record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
@@ -188,6 +194,7 @@ impl Engine {
             };
             if let Ok(lease) = lease::Lease::open(&self.inner.layout, environment.id) {
                 used.extend(lease.terms().layers.iter().cloned());
+                used.extend(lease.terms().others.iter().flat_map(|other| other.layers.clone()));
             }
         }
         let Ok(projects) = self.inner.ledger.store().projects() else { return };

@@ -23,7 +23,8 @@ use offshoot_git::{
 use crate::{
     clock,
     engine::{Engine, TaskRef},
-    project, worktrees,
+    project::{self, Project},
+    worktrees,
 };
 
 /// Longest prompt, in bytes: what an agent is started with must fit in one argument (128 KiB) for those that take
@@ -106,23 +107,15 @@ impl Engine {
         if isolation == Isolation::Sandbox {
             boundary()?;
         }
-        let (base, target) = base(&repository, params.from.as_deref())?;
+        let asked = self.asked(params, &repository, &config, isolation)?;
+        let (base, target) = base(&repository, asked.from.as_deref())?;
         let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
-        project.objects.export(&repository, &base).map_err(|e| match e {
-            ExportError::PartialClone => Problem::new(
-                ProblemKind::Unavailable,
-                "partial_clone",
-                "this is a partial clone: files may be missing that an environment needs",
-            )
-            .hint("fetch everything with `git fetch --refetch --no-filter`"),
-            e => Problem::new(
-                ProblemKind::Unavailable,
-                "repository_unusable",
-                offshoot_core::problem::chain(&e),
-            ),
-        })?;
+        exported(&project, &repository, &base)?;
 
         let mut egress = config.egress.allow.clone();
+        for other in asked.others.iter().filter(|other| !other.part.read_only) {
+            egress.extend(other.config.egress.allow.iter().cloned());
+        }
         egress.extend(user.egress.allow.iter().cloned());
         if let Some(definition) = agent.as_deref().and_then(|a| self.inner.catalog.get(a)) {
             egress.extend(definition.egress.iter().filter_map(|rule| rule.parse().ok()));
@@ -148,6 +141,7 @@ impl Engine {
             limits: config::limits(&config.limits, &user.limits),
         };
         let mut notices = notices(&repository, params, &config);
+        notices.extend(asked.notices.iter().cloned());
         let mut root = repository.root().to_owned();
         if isolation == Isolation::Worktree {
             notices.extend(self.check_worktree(&repository, params, &config)?);
@@ -169,6 +163,8 @@ impl Engine {
             agent: agent.clone(),
             isolation,
             adopted: None,
+            repository: asked.name.clone(),
+            others: asked.others.iter().map(|other| other.part.clone()).collect(),
             notices: notices.clone(),
         };
         let run = RunId(clock::id());
@@ -181,7 +177,7 @@ impl Engine {
                 let name: TaskName = name.parse().map_err(|e: offshoot_core::name::NameError| {
                     Problem::new(ProblemKind::Invalid, "bad_name", e.to_string())
                 })?;
-                if repository.branch_commit(&name.branch()).is_ok_and(|commit| commit.is_some()) {
+                if self.is_taken(&repository, &asked, &name) {
                     return Err(branch_exists(&name));
                 }
                 append(name)?;
@@ -192,7 +188,7 @@ impl Engine {
                     std::iter::once(stem.clone()).chain((2..MAX_NUMBER).map(|n| stem.numbered(n)));
                 loop {
                     let Some(name) = names.next() else { return Err(branch_exists(&stem)) };
-                    if repository.branch_commit(&name.branch()).is_ok_and(|commit| commit.is_some()) {
+                    if self.is_taken(&repository, &asked, &name) {
                         continue;
                     }
                     match append(name) {
@@ -202,7 +198,10 @@ impl Engine {
                 }
             }
         }
-        self.look_around(task, run, repository, base);
+        let mut around = vec![(String::new(), repository, base)];
+        let worked_on = asked.others.into_iter().filter(|other| !other.part.read_only);
+        around.extend(worked_on.map(|o| (format!("{}: ", o.part.name), o.repository, o.base)));
+        self.look_around(task, run, around);
         Ok(task)
     }
 
@@ -341,8 +340,21 @@ fn branch_exists(name: &TaskName) -> Problem {
     .hint("choose another name with --name, or delete that branch")
 }
 
+/// Brings the base of a task into the project's own objects.
+pub(crate) fn exported(project: &Project, repository: &Repository, base: &Oid) -> Result<(), Problem> {
+    project.objects.export(repository, base).map(drop).map_err(|e| match e {
+        ExportError::PartialClone => Problem::new(
+            ProblemKind::Unavailable,
+            "partial_clone",
+            "this is a partial clone: files may be missing that an environment needs",
+        )
+        .hint("fetch everything with `git fetch --refetch --no-filter`"),
+        e => Problem::new(ProblemKind::Unavailable, "repository_unusable", offshoot_core::problem::chain(&e)),
+    })
+}
+
 /// The commit to start from and the branch a landing goes to.
-fn base(repository: &Repository, from: Option<&str>) -> Result<(Oid, Option<String>), Problem> {
+pub(crate) fn base(repository: &Repository, from: Option<&str>) -> Result<(Oid, Option<String>), Problem> {
     let head = repository.head();
     let unusable = |e: &dyn std::error::Error| {
         Problem::new(ProblemKind::Unavailable, "repository_unusable", offshoot_core::problem::chain(e))

@@ -249,6 +249,7 @@ impl Engine {
             .with_data(&project.objects, &plan, &stack, &mut services, &room, &run.egress, &told)
             .await
             .map_err(services::data_problem)?;
+        let others = self.others(record, &room, &told).await?;
         let id = EnvironmentId(clock::id());
         let ports = self.reserve_ports(id, &config, &services.plans, &mut env)?;
         inner.ledger.append(
@@ -278,6 +279,7 @@ impl Engine {
             runtime: Runtime::Sandbox,
             services: services.plans,
             ports,
+            others,
         };
         if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
             let problem = lease_problem(error);
@@ -302,8 +304,9 @@ impl Engine {
         }
         let project = inner.projects.of_task(record)?;
         let objects = project.objects.objects_dir();
+        let sources = self.sources(&lease)?;
         let (sandbox, took_us) =
-            lease.up(&inner.machine, &project.layers, &objects).await.map_err(lease_problem)?;
+            lease.up(&inner.machine, &project.layers, &objects, &sources).await.map_err(lease_problem)?;
         let stats = sandbox.stats().await.unwrap_or_default();
         let soft_limits = ["memory", "processes", "cpu"]
             .iter()

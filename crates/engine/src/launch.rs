@@ -20,7 +20,7 @@ use crate::{
     clock,
     engine::Engine,
     environments::{Live, variables},
-    project,
+    parts, project,
 };
 
 /// Writes files given as triples of path, text and `keep`, and lines to the repository's private exclude list. Runs
@@ -179,7 +179,8 @@ impl Engine {
             true => live.lease.dir().join("agent"),
             false => self.inner.machine.home_for(Path::new(&record.root)).join(".offshoot"),
         };
-        let parts = [config.agent.instructions, run.instructions.clone()];
+        let told = parts::told(record, &live.lease.terms().workspace);
+        let parts = [told, config.agent.instructions, run.instructions.clone()];
         let instructions: Vec<_> = parts.into_iter().flatten().collect();
         Ok(LaunchParams {
             executable: located.program,

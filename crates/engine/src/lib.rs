@@ -17,8 +17,10 @@
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
 //! | `launch`, `converse` | the agent: started once, and talked with |
+//! | `others`, `parts` | a task's further repositories: taken in and made; all of them as one list |
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
 //! | `review` | diff and landing |
+//! | `together` | landing several repositories, or none |
 //! | `exec` | commands and terminals for a person |
 //! | `capacity` | how many more fit |
 //! | `cleanup` | discard and prune |
@@ -43,6 +45,8 @@ mod harvest;
 mod launch;
 mod ledger;
 mod notices;
+mod others;
+mod parts;
 mod project;
 mod review;
 mod run;
@@ -50,6 +54,7 @@ mod secrets;
 mod services;
 mod snapshot;
 mod stream;
+mod together;
 mod worktrees;
 
 pub use engine::{Engine, Options, TaskRef};

@@ -38,40 +38,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
-    /// Looks at what a new task does not take along, and records it.
-    pub(crate) fn look_around(&self, task: TaskId, run: RunId, repository: Repository, base: Oid) {
+    /// Looks at what a new task does not take along from its repositories, and records it; each with what stands before it.
+    pub(crate) fn look_around(&self, task: TaskId, run: RunId, repositories: Vec<(String, Repository, Oid)>) {
         let (done, pending) = watch::channel(());
         lock(&self.inner.notices.pending).insert(task, pending);
         let engine = self.clone();
         tokio::spawn(async move {
             let asked = Instant::now();
             let mut found = Vec::new();
-            let round =
-                lock(&engine.inner.notices.rounds).entry(repository.root().to_owned()).or_default().clone();
-            {
-                let mut round = round.lock().await;
-                // One that began after this task came sees all that this task could have left behind.
-                if round.as_ref().is_none_or(|(began, _)| *began < asked) {
-                    let (began, repository) = (Instant::now(), repository.clone());
-                    let dirty = tokio::task::spawn_blocking(move || checkout(&repository)).await;
-                    *round = Some((began, dirty.unwrap_or_default()));
-                }
-                found.extend(round.as_ref().and_then(|(_, dirty)| dirty.clone()));
-                let known = lock(&engine.inner.notices.commits).get(&base).cloned();
-                match known {
-                    Some(known) => found.extend(known),
-                    None => {
-                        let of = base.clone();
-                        let content = tokio::task::spawn_blocking(move || content(&repository, &of)).await;
-                        let content = content.unwrap_or_default();
-                        let mut commits = lock(&engine.inner.notices.commits);
-                        if commits.len() >= COMMITS {
-                            commits.clear();
-                        }
-                        commits.insert(base, content.clone());
-                        found.extend(content);
-                    }
-                }
+            for (before, repository, base) in repositories {
+                let notices = engine.noticed(asked, repository, base).await;
+                found.extend(notices.into_iter().map(|notice| format!("{before}{notice}")));
             }
             if !found.is_empty()
                 && let Err(problem) =
@@ -82,6 +59,35 @@ impl Engine {
             lock(&engine.inner.notices.pending).remove(&task);
             drop(done);
         });
+    }
+
+    async fn noticed(&self, asked: Instant, repository: Repository, base: Oid) -> Vec<String> {
+        let mut found = Vec::new();
+        let round = lock(&self.inner.notices.rounds).entry(repository.root().to_owned()).or_default().clone();
+        let mut round = round.lock().await;
+        // One that began after this task came sees all that this task could have left behind.
+        if round.as_ref().is_none_or(|(began, _)| *began < asked) {
+            let (began, repository) = (Instant::now(), repository.clone());
+            let dirty = tokio::task::spawn_blocking(move || checkout(&repository)).await;
+            *round = Some((began, dirty.unwrap_or_default()));
+        }
+        found.extend(round.as_ref().and_then(|(_, dirty)| dirty.clone()));
+        let known = lock(&self.inner.notices.commits).get(&base).cloned();
+        match known {
+            Some(known) => found.extend(known),
+            None => {
+                let of = base.clone();
+                let content = tokio::task::spawn_blocking(move || content(&repository, &of)).await;
+                let content = content.unwrap_or_default();
+                let mut commits = lock(&self.inner.notices.commits);
+                if commits.len() >= COMMITS {
+                    commits.clear();
+                }
+                commits.insert(base, content.clone());
+                found.extend(content);
+            }
+        }
+        found
     }
 
     /// Waits until everything is known about where the task starts.

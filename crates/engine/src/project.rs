@@ -59,8 +59,13 @@ impl Projects {
 
     /// The project of a task. The repository is looked for only if the project is not in use yet.
     pub fn of_task(&self, task: &TaskRecord) -> Result<Project, Problem> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&task.project).cloned();
-        open.map_or_else(|| self.open(task.project, &repository_of(&task.root)?), Ok)
+        self.of_part(task.project, &task.root)
+    }
+
+    /// The same for one of a task's repositories.
+    pub fn of_part(&self, id: ProjectId, root: &str) -> Result<Project, Problem> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        open.map_or_else(|| self.open(id, &repository_of(root)?), Ok)
     }
 
     /// The project of a task, by the repository that task came from.

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use offshoot_core::{
-    api::{CommitView, DiffView, FileView, LandParams, LandView},
-    event::{Changes, Event, Harvested},
+    api::{CommitView, DiffView, FileView, LandParams, LandView, RepositoryDiff},
+    event::{Event, Harvested},
+    fault,
     isolation::Isolation,
     lifecycle::{EnvironmentState, TaskState},
+    part::PartHarvested,
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
     time::Timestamp,
@@ -25,6 +27,7 @@ use crate::{
     engine::{Engine, TaskRef},
     environments::lease_problem,
     harvest::{Processes, refused},
+    parts::{Part, parts},
     project,
 };
 
@@ -32,15 +35,24 @@ use crate::{
 const HUNKS: usize = 16 * 1024;
 
 impl Engine {
-    /// What a task changed: against its base, or what one checkpoint changed against the one before.
-    pub async fn diff(&self, task: &TaskRef, step: Option<u32>) -> Result<DiffView, Problem> {
+    /// What a task changed: against its base, or what one checkpoint changed against the one before; in all of its
+    /// repositories, or in one.
+    pub async fn diff(
+        &self,
+        task: &TaskRef,
+        step: Option<u32>,
+        repository: Option<String>,
+    ) -> Result<DiffView, Problem> {
         let record = self.find(task)?;
+        if let Some(name) = &repository {
+            part_named(&record, name)?;
+        }
         let mut record = self.brought_out(record, Processes::Keep).await?;
         if record.agent.is_some() && record.state.is_active() {
             record = self.peeked(record).await?;
         }
         let engine = self.clone();
-        tokio::task::spawn_blocking(move || engine.diff_of(&record, step))
+        tokio::task::spawn_blocking(move || engine.diff_of(&record, step, repository.as_deref()))
             .await
             .map_err(|e| Problem::internal("the diff was interrupted", &e))?
     }
@@ -51,31 +63,86 @@ impl Engine {
         let (Some(environment), Some(run)) = (&record.environment, record.run()) else { return Ok(record) };
         let Some(live) = self.inner.environments.live(environment.id) else { return Ok(record) };
         self.checkpoint(record.id, run.id, &live, "looked at").await?;
-        let bundle = self.bundle(&record, &live, "look").await?;
         let name = format!("{}-look", run.id);
         let mut record = self.inner.ledger.task(record.id)?;
-        let project = self.inner.projects.open(record.project, &project::repository_of(&record.root)?)?;
-        let head = tokio::task::spawn_blocking(move || {
-            let file = std::fs::File::open(&bundle)
-                .map_err(|e| Problem::internal("could not read the bundle", &e))?;
-            project.objects.drop_run(&name).map_err(|e| project::git_problem("could not look again", &e))?;
-            let imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
-            let _ = std::fs::remove_file(&bundle);
-            Ok::<_, Problem>(imported.head)
-        })
-        .await
-        .map_err(|e| Problem::internal("looking was interrupted", &e))??;
-        let newest = record.checkpoints.last().map(|c| c.commit.clone());
-        record.head = Some(newest.unwrap_or_else(|| head.to_string()));
+        for part in parts(&record) {
+            let bundle = self.bundle(&part, &live, "look").await?;
+            let project = self.inner.projects.of_part(part.project, &part.root)?;
+            let name = name.clone();
+            let head = tokio::task::spawn_blocking(move || {
+                let file = std::fs::File::open(&bundle)
+                    .map_err(|e| Problem::internal("could not read the bundle", &e))?;
+                project
+                    .objects
+                    .drop_run(&name)
+                    .map_err(|e| project::git_problem("could not look again", &e))?;
+                let imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
+                let _ = std::fs::remove_file(&bundle);
+                Ok::<_, Problem>(imported.head)
+            })
+            .await
+            .map_err(|e| Problem::internal("looking was interrupted", &e))??;
+            let head = Some(part.newest.clone().unwrap_or_else(|| head.to_string()));
+            if part.main {
+                record.head = head;
+            } else if let Some(other) = record.others.iter_mut().find(|other| other.name == part.name) {
+                other.head = head;
+            }
+        }
         Ok(record)
     }
 
-    fn diff_of(&self, record: &TaskRecord, step: Option<u32>) -> Result<DiffView, Problem> {
-        let repository = project::repository_of(&record.root)?;
-        let objects = self.inner.projects.open(record.project, &repository)?.objects;
+    fn diff_of(
+        &self,
+        record: &TaskRecord,
+        step: Option<u32>,
+        only: Option<&str>,
+    ) -> Result<DiffView, Problem> {
+        let wanted = parts(record).into_iter().filter(|part| only.is_none_or(|only| part.name == only));
+        let mut whole: Option<DiffView> = None;
+        for part in wanted {
+            let prefix = if only.is_some() { String::new() } else { part.prefix() };
+            let mut view = self.diff_in(record, &part, &prefix, step)?;
+            if !part.name.is_empty() {
+                view.repositories = vec![RepositoryDiff {
+                    name: part.name.clone(),
+                    base: view.base.clone(),
+                    head: view.head.clone(),
+                    files: u32::try_from(view.files.len()).unwrap_or(u32::MAX),
+                }];
+                view.commits.iter_mut().for_each(|commit| commit.repository = Some(part.name.clone()));
+            }
+            match &mut whole {
+                None => whole = Some(view),
+                Some(whole) => {
+                    whole.files.extend(view.files);
+                    whole.commits.extend(view.commits);
+                    whole.repositories.extend(view.repositories);
+                    // What follows a patch that was cut belongs to nothing.
+                    if !whole.truncated {
+                        whole.patch.push_str(&view.patch);
+                        whole.truncated = view.truncated;
+                    }
+                }
+            }
+        }
+        whole.ok_or_else(|| {
+            Problem::new(ProblemKind::NotFound, "unknown_repository", "there is none of that name")
+        })
+    }
+
+    /// The diff of one of a task's repositories, with `prefix` before its paths.
+    fn diff_in(
+        &self,
+        record: &TaskRecord,
+        part: &Part,
+        prefix: &str,
+        step: Option<u32>,
+    ) -> Result<DiffView, Problem> {
+        let objects = self.inner.projects.of_part(part.project, &part.root)?.objects;
         let parse = |text: &str| text.parse::<Oid>().map_err(|e| Problem::internal("not a commit", &e));
         let (base, head) = match step {
-            None => (parse(&record.base)?, parse(record.head.as_ref().unwrap_or(&record.base))?),
+            None => (parse(&part.base)?, parse(part.head.as_ref().unwrap_or(&part.base))?),
             Some(step) => {
                 let at = record.checkpoints.iter().position(|c| c.number == step).ok_or_else(|| {
                     Problem::new(
@@ -85,8 +152,10 @@ impl Engine {
                     )
                     .hint(format!("`offshoot show {}` lists them", record.name))
                 })?;
-                let before = at.checked_sub(1).map_or(&record.base, |at| &record.checkpoints[at].commit);
-                (parse(before)?, parse(&record.checkpoints[at].commit)?)
+                let steps = part.steps(record);
+                let commit = steps.get(at).unwrap_or(&part.base);
+                let before = at.checked_sub(1).and_then(|at| steps.get(at)).unwrap_or(&part.base);
+                (parse(before)?, parse(commit)?)
             }
         };
         let git = |e| project::git_problem("the diff could not be made", &e);
@@ -100,7 +169,8 @@ impl Engine {
                 .hint("it can be looked at when the run is over"));
             }
         }
-        let diff = objects.diff(&base, &head, &DiffOptions::default()).map_err(git)?;
+        let options = DiffOptions { prefix: prefix.to_owned(), ..DiffOptions::default() };
+        let diff = objects.diff(&base, &head, &options).map_err(git)?;
         let files = objects.files(&base, &head).map_err(git)?;
         let commits = if step.is_some() { Vec::new() } else { objects.commits(&base, &head).map_err(git)? };
         Ok(DiffView {
@@ -112,8 +182,8 @@ impl Engine {
                     status: letter(f.status).to_owned(),
                     added: (!f.binary).then_some(f.added),
                     deleted: (!f.binary).then_some(f.deleted),
-                    path: f.path,
-                    old_path: f.old_path,
+                    path: format!("{prefix}{}", f.path),
+                    old_path: f.old_path.map(|path| format!("{prefix}{path}")),
                 })
                 .collect(),
             commits: commits
@@ -124,8 +194,10 @@ impl Engine {
                     subject: c.subject,
                     author: c.author,
                     at: Timestamp(c.at.saturating_mul(1000)),
+                    repository: None,
                 })
                 .collect(),
+            repositories: Vec::new(),
             patch: String::from_utf8_lossy(&diff.patch).into_owned(),
             truncated: diff.truncated,
         })
@@ -152,7 +224,12 @@ impl Engine {
             (None, _) => Lease::open(&self.inner.layout, environment.id).map_err(lease_problem)?,
         };
         let base = lease.terms().base.clone();
-        let fresh = record.head.as_ref().is_none_or(|head| *head == base);
+        let started: Vec<_> = lease.terms().others.iter().map(|o| (o.name.clone(), o.base.clone())).collect();
+        let at = |name: &str| started.iter().find(|(other, _)| other == name).map(|(_, base)| base.as_str());
+        let fresh = parts(&record).iter().all(|part| {
+            let base = if part.main { Some(base.as_str()) } else { at(&part.name) };
+            part.head.is_none() || part.head.as_deref() == base
+        });
         let (untouched, written) =
             tokio::task::spawn_blocking(move || (fresh && lease.is_untouched(), lease.written()))
                 .await
@@ -164,10 +241,12 @@ impl Engine {
             }
             let nothing = Harvested {
                 head: base,
-                commits: 0,
-                changes: Changes::default(),
-                leftovers: false,
-                unpublished: None,
+                others: parts(&record)
+                    .into_iter()
+                    .filter(|part| !part.main)
+                    .map(|part| PartHarvested::nothing(part.name, part.base))
+                    .collect(),
+                ..Harvested::default()
             };
             let run = record.run().map(|r| r.id);
             self.inner.ledger.append(record.id, run, vec![Event::Harvested(nothing)])?;
@@ -196,6 +275,9 @@ impl Engine {
             });
         }
         let record = self.brought_out(record, Processes::End).await?;
+        if parts(&record).len() > 1 {
+            return self.land_together(&record, params).await;
+        }
         let Some(head) = record.head.clone().filter(|head| *head != record.base) else {
             return Err(Problem::new(
                 ProblemKind::Conflict,
@@ -214,8 +296,12 @@ impl Engine {
         })?;
         self.refuse_uncommitted(&record, &head)?;
         let run = record.run().map(|r| r.id);
-        let started =
-            Event::LandingStarted { target: target.clone(), head: head.clone(), squash: params.squash };
+        let started = Event::LandingStarted {
+            target: target.clone(),
+            head: head.clone(),
+            squash: params.squash,
+            moves: Vec::new(),
+        };
         self.inner.ledger.append(record.id, run, vec![started])?;
         offshoot_core::fault::point("land.recorded");
         let engine = self.clone();
@@ -265,17 +351,16 @@ impl Engine {
         let options = LandOptions { squash: params.squash, message, author: project::person(&repository) };
         let landed =
             land(&objects, &repository, &head, target, &options).map_err(|e| land_problem(record, e))?;
-        let how = match landed.how {
-            How::UpToDate => "up_to_date",
-            How::FastForward => "fast_forward",
-            How::Merge => "merge",
-            How::Squash => "squash",
-        };
-        Ok(LandView { target: target.to_owned(), commit: landed.commit.to_string(), how: how.to_owned() })
+        Ok(LandView {
+            target: target.to_owned(),
+            commit: landed.commit.to_string(),
+            how: word(landed.how).to_owned(),
+            repositories: Vec::new(),
+        })
     }
 
     /// Records a landing and takes away what is not needed any more: environment and branch.
-    async fn landed(&self, record: &TaskRecord, view: &LandView) {
+    pub(crate) async fn landed(&self, record: &TaskRecord, view: &LandView) {
         let run = record.run().map(|r| r.id);
         let mut events = Vec::new();
         if let Some(run) = record.run().filter(|run| !run.state.is_over()) {
@@ -285,7 +370,11 @@ impl Engine {
                 reason: "landed".to_owned(),
             });
         }
-        events.push(Event::Landed { target: view.target.clone(), commit: view.commit.clone() });
+        events.push(Event::Landed {
+            target: view.target.clone(),
+            commit: view.commit.clone(),
+            repositories: view.repositories.clone(),
+        });
         if let Err(problem) = self.inner.ledger.append(record.id, run, events) {
             tracing::error!(%problem, "landed, but could not record it");
             return;
@@ -309,30 +398,38 @@ impl Engine {
         }
     }
 
-    /// Takes the task's branch out of the user's repository, if it still is what the task left.
+    /// Takes the task's branches out of the user's repositories, where they still are what the task left.
     pub(crate) async fn drop_branch(&self, record: &TaskRecord) {
-        // A worktree is made with its branch; in a sandbox a branch comes with the first commit.
-        let base = (record.isolation == Isolation::Worktree).then_some(&record.base);
-        let Some(head) = record.head.as_ref().or(base).and_then(|h| h.parse::<Oid>().ok()) else { return };
         if record.adopted.is_some() {
             return;
         }
-        let (root, branch) = (record.root.clone(), record.branch.clone());
         let own = record.environment.as_ref().and_then(|e| e.workspace.clone()).map(PathBuf::from);
-        let dropped = tokio::task::spawn_blocking(move || {
-            let repository = project::repository_of(&root)?;
-            delete_branch_in(&repository, &branch, &head, own.as_deref())
-                .map_err(|e| Problem::new(ProblemKind::Conflict, "branch_kept", chain(&e)))
-        })
-        .await;
-        if let Ok(Err(problem)) = dropped {
-            tracing::info!(branch = record.branch, %problem, "branch kept");
+        for part in parts(record) {
+            // A worktree is made with its branch; in a sandbox a branch comes with the first commit.
+            let base = (record.isolation == Isolation::Worktree).then_some(&part.base);
+            let Some(head) = part.head.as_ref().or(base).and_then(|h| h.parse::<Oid>().ok()) else {
+                continue;
+            };
+            let (branch, own) = (part.branch.clone(), own.clone());
+            let dropped = tokio::task::spawn_blocking(move || {
+                let repository = project::repository_of(&part.root)?;
+                delete_branch_in(&repository, &part.branch, &head, own.as_deref())
+                    .map_err(|e| Problem::new(ProblemKind::Conflict, "branch_kept", chain(&e)))
+            })
+            .await;
+            fault::point("branch.dropped");
+            if let Ok(Err(problem)) = dropped {
+                tracing::info!(branch, %problem, "branch kept");
+            }
         }
     }
 
     /// After a start: a landing that was cut off is found done, or done now, or refused.
     pub(crate) async fn finish_landing(&self, record: &TaskRecord) {
         let Some(landing) = record.landing.clone() else { return };
+        if !landing.moves.is_empty() {
+            return self.finish_together(record, landing.moves).await;
+        }
         let engine = self.clone();
         let of = record.clone();
         let done = tokio::task::spawn_blocking(move || {
@@ -355,13 +452,37 @@ impl Engine {
     }
 }
 
-fn message(record: &TaskRecord, squash: bool) -> String {
+pub(crate) fn message(record: &TaskRecord, squash: bool) -> String {
     let prompt = record.runs.first().map(|r| r.prompt.clone()).unwrap_or_default();
     let subject: String = prompt.lines().next().unwrap_or_default().chars().take(72).collect();
     if squash && !subject.trim().is_empty() {
         return if prompt.lines().count() > 1 { format!("{subject}\n\n{prompt}") } else { subject };
     }
     format!("Merge {}\n\n{prompt}", record.branch)
+}
+
+/// A repository of the task, by the name that a person gave.
+fn part_named(record: &TaskRecord, name: &str) -> Result<Part, Problem> {
+    let all = parts(record);
+    let known: Vec<_> = all.iter().map(|part| part.name.clone()).filter(|name| !name.is_empty()).collect();
+    all.into_iter().find(|part| !name.is_empty() && part.name == name).ok_or_else(|| {
+        let text = format!("{} is not about a repository {name:?}", record.name);
+        let problem = Problem::new(ProblemKind::NotFound, "unknown_repository", text);
+        match known.is_empty() {
+            true => problem.hint("it is about one repository only: leave --repo out"),
+            false => problem.hint(format!("it is about {}", known.join(", "))),
+        }
+    })
+}
+
+/// How something landed, as the API says it.
+pub(crate) fn word(how: How) -> &'static str {
+    match how {
+        How::UpToDate => "up_to_date",
+        How::FastForward => "fast_forward",
+        How::Merge => "merge",
+        How::Squash => "squash",
+    }
 }
 
 fn letter(status: Status) -> &'static str {
@@ -374,7 +495,7 @@ fn letter(status: Status) -> &'static str {
     }
 }
 
-fn land_problem(record: &TaskRecord, error: LandError) -> Problem {
+pub(crate) fn land_problem(record: &TaskRecord, error: LandError) -> Problem {
     let conflict = |code: &str| Problem::new(ProblemKind::Conflict, code, chain(&error));
     match &error {
         LandError::Conflicts { files, .. } => conflict("merge_conflict")

@@ -1,12 +1,13 @@
 //! Checkpoints: the workspace as it was after a turn or after a tool call that changed files, as commits on hidden
 //! refs. Taken inside, beside the agent's own branch and index, which are never touched.
 
-use std::{fs::File, io::Read};
+use std::{fs::File, io::Read, path::Path};
 
 use offshoot_core::{
     event::{Changes, Event},
     fault,
     id::{RunId, TaskId},
+    part::PartCheckpoint,
     problem::Problem,
 };
 use offshoot_environment::machine::{self, Command};
@@ -14,7 +15,12 @@ use offshoot_git::inside::{self, Checkpointed};
 use offshoot_sandbox::Exit;
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::{clock, engine::Engine, environments::Live};
+use crate::{
+    clock,
+    engine::Engine,
+    environments::Live,
+    parts::{Part, parts},
+};
 
 /// How long git may take for a checkpoint of a large tree.
 const SECONDS: u64 = 120;
@@ -83,32 +89,67 @@ impl Engine {
         let number = record.checkpoints.last().map_or(1, |c| c.number + 1);
         let prompt = record.run().map(|r| r.prompt.as_str()).unwrap_or_default();
         let message = format!("{title}\n\n{prompt}");
-        let report = self.report(live, "checkpoint", inside::checkpoint(number, &message), SECONDS).await?;
-        let taken = Checkpointed::read(&report)
-            .map_err(|e| Problem::internal("the checkpoint's report makes no sense", &e))?;
-        let commit = taken.commit.to_string();
-        let before = record.checkpoints.last().map_or(&record.base, |c| &c.commit).clone();
+        let mut taken = Vec::new();
+        for part in parts(&record) {
+            let script = inside::checkpoint(number, &message);
+            let report = self.report_of(&part, live, "checkpoint", script, SECONDS).await?;
+            let commit = Checkpointed::read(&report)
+                .map_err(|e| Problem::internal("the checkpoint's report makes no sense", &e))?
+                .commit
+                .to_string();
+            taken.push((part, commit));
+        }
         // Not made anew means that a commit has these very files: the one before, or one the agent made itself.
-        if commit == before || commit == record.base {
+        if taken.iter().all(|(part, commit)| part.before() == commit || part.base == *commit) {
             return Ok(());
         }
         fault::point("run.checkpoint");
-        let argv =
-            ["sh", "-c", COUNT, "offshoot", &record.base, &before, &commit].map(str::to_owned).to_vec();
-        let counted = self.report(live, "count", argv, SECONDS).await.unwrap_or_default();
-        let counted = String::from_utf8_lossy(&counted);
-        let mut lines = counted.lines();
-        let mut changes = changes(lines.next().unwrap_or_default());
-        let step = self::changes(lines.next().unwrap_or_default());
-        changes.latest_commit = lines.next().map(|subject| subject.chars().take(200).collect());
+        let mut counts = Vec::with_capacity(taken.len());
+        for (part, commit) in &taken {
+            counts.push(self.count(part, live, commit).await);
+        }
+        let changed = counts.iter().map(|(_, step)| step).sum();
+        let (mut taken, mut counts) = (taken.into_iter(), counts.into_iter());
+        let (Some((_, commit)), Some((changes, _))) = (taken.next(), counts.next()) else { return Ok(()) };
+        let others = taken.zip(counts).map(|((part, commit), (changes, changed))| PartCheckpoint {
+            name: part.name,
+            commit,
+            changed,
+            changes,
+        });
         tracing::debug!(%task, number, "checkpoint");
         let taken = Event::Checkpoint {
             number,
             commit,
             title: title.chars().take(200).collect(),
-            changed: step.files,
+            changed,
+            others: others.collect(),
         };
         self.inner.ledger.append(task, Some(run), vec![taken, Event::Changes(changes)])
+    }
+
+    /// What a checkpoint holds against the base, and how many files it has changed since the one before.
+    async fn count(&self, part: &Part, live: &Live, commit: &str) -> (Changes, u32) {
+        let argv = ["sh", "-c", COUNT, "offshoot", &part.base, part.before(), commit].map(str::to_owned);
+        let counted = self.report_of(part, live, "count", argv.to_vec(), SECONDS).await.unwrap_or_default();
+        let counted = String::from_utf8_lossy(&counted);
+        let mut lines = counted.lines();
+        let mut whole = changes(lines.next().unwrap_or_default());
+        let step = changes(lines.next().unwrap_or_default());
+        whole.latest_commit = lines.next().map(|subject| subject.chars().take(200).collect());
+        (whole, step.files)
+    }
+
+    /// Runs one of git's scripts in one of the repositories.
+    pub(crate) async fn report_of(
+        &self,
+        part: &Part,
+        live: &Live,
+        what: &str,
+        argv: Vec<String>,
+        seconds: u64,
+    ) -> Result<Vec<u8>, Problem> {
+        self.report_at(live, part.cwd(live).as_deref(), &part.file(what), argv, seconds).await
     }
 
     /// Runs one of git's scripts inside and reads what it reports.
@@ -119,13 +160,24 @@ impl Engine {
         argv: Vec<String>,
         seconds: u64,
     ) -> Result<Vec<u8>, Problem> {
+        self.report_at(live, None, what, argv, seconds).await
+    }
+
+    async fn report_at(
+        &self,
+        live: &Live,
+        cwd: Option<&Path>,
+        what: &str,
+        argv: Vec<String>,
+        seconds: u64,
+    ) -> Result<Vec<u8>, Problem> {
         let out = live.lease.dir().join(format!("{what}.out"));
         let err = live.lease.dir().join(format!("{what}.err"));
         let failed = |e: std::io::Error| Problem::internal("could not keep a report", &e);
         let (stdout, stderr) = (File::create(&out).map_err(failed)?, File::create(&err).map_err(failed)?);
         let env = live.lease.git_variables();
         let command = Command { id: format!("{what}-{}", clock::id()), argv, env, seconds };
-        let exit = machine::run_inside(&live.sandbox, command, stdout, stderr)
+        let exit = machine::run_inside_at(&live.sandbox, cwd, command, stdout, stderr)
             .await
             .map_err(|e| Problem::internal(&format!("{what} was not made"), &e))?;
         if exit != Exit::Code(0) {

@@ -261,6 +261,7 @@ impl Engine {
             limits,
             services: Vec::new(),
             ports,
+            others: Vec::new(),
             runtime: Runtime::Worktree(Place {
                 common_dir: repository.common_dir().to_owned(),
                 path: path.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state>/
-//!   environments/<id>/   environment.json, upper/, work/, home/, home-work/, journal/, monitor, lock, shim.sock, …
+//!   environments/<id>/   environment.json, upper/, work/, home/, home-work/, others/, journal/, monitor, lock, shim.sock, …
 //!   projects/<id>/
 //!     store.git/         Offshoot's own objects of the project
 //!     layers/<layer>/    workspace/, home/, layer.json: immutable once layer.json is there

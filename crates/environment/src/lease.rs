@@ -27,6 +27,7 @@ use crate::{
     layout::Layout,
     machine::{Machine, Room},
     monitor,
+    other::{Other, Source, write_files},
     ports::{self, HostPort},
     remove,
     sandbox::Sandbox,
@@ -72,6 +73,9 @@ pub struct Terms {
     /// Ports of the host that lead inside.
     #[serde(default)]
     pub ports: Vec<HostPort>,
+    /// Its other repositories.
+    #[serde(default)]
+    pub others: Vec<Other>,
 }
 
 /// Why an environment could not be brought up, found or taken away.
@@ -132,18 +136,11 @@ impl Lease {
         }
         let commit = terms.base.parse::<Oid>().map_err(|_| LeaseError::Terms(dir.clone()))?;
         let files = inside::run_files(&terms.branch, &commit).map_err(|_| LeaseError::Terms(dir.clone()))?;
-        for (path, content) in files.into_iter().filter(|_| sandbox) {
-            let mut made = dir.join("upper");
-            for part in Path::new(&path).parent().into_iter().flat_map(Path::components) {
-                made.push(part);
-                if !made.is_dir() {
-                    machine.make_dir(&made).map_err(io_error("make", &made))?;
-                }
-            }
-            let file = dir.join("upper").join(path);
-            fs::write(&file, content)
-                .and_then(|()| machine.identity.own(&file))
-                .map_err(io_error("write", &file))?;
+        if sandbox {
+            write_files(machine, &dir.join("upper"), files).map_err(io_error("write", &dir))?;
+        }
+        for other in &terms.others {
+            other.create(machine, &dir).map_err(io_error("make", &dir))?;
         }
         fault::point("lease.made");
         let (file, whole) = (dir.join("environment.json.new"), dir.join("environment.json"));
@@ -187,6 +184,7 @@ impl Lease {
         machine: &Machine,
         layers: &Layers,
         objects: &Path,
+        others: &[Source],
     ) -> Result<(Sandbox, u64), LeaseError> {
         if self.worktree().is_some() {
             return self.up_in_worktree(machine).await;
@@ -204,6 +202,16 @@ impl Lease {
             let data = layers.data_of(plan).map_err(|_| gone())?;
             mounts.extend(plan.mounts(&self.dir, data.as_deref(), &terms.workspace));
         }
+        let mut home_lowers = stack.home.clone();
+        if others.len() != terms.others.len() {
+            return Err(gone());
+        }
+        for (other, source) in terms.others.iter().zip(others) {
+            let stack = source.layers.by_name(&other.layers).ok_or_else(gone)?;
+            mounts.extend(other.mounts(&self.dir, &stack, &source.objects));
+            // What its setup left in the home directory, below what the main one's did.
+            home_lowers.extend(stack.home);
+        }
         let connection = machine
             .start(Room {
                 id: terms.environment.to_string(),
@@ -212,7 +220,7 @@ impl Lease {
                 lowers: stack.workspace.clone(),
                 upper: self.upper(),
                 work: self.dir.join("work"),
-                home_lowers: stack.home.clone(),
+                home_lowers,
                 home_upper: self.dir.join("home"),
                 home_work: self.dir.join("home-work"),
                 workspace: &terms.workspace,
@@ -245,7 +253,9 @@ impl Lease {
 
     /// What was written in it so far.
     pub fn written(&self) -> Written {
-        self.worktree().map_or_else(|| written(&self.upper()), |place| self.written_in_worktree(place))
+        let main =
+            self.worktree().map_or_else(|| written(&self.upper()), |place| self.written_in_worktree(place));
+        self.terms.others.iter().fold(main, |all, other| all.and(other.written(&self.dir)))
     }
 
     /// Whether nothing at all was written in the workspace since the lease was made, not even by git.
@@ -256,6 +266,7 @@ impl Lease {
         let Ok(commit) = self.terms.base.parse::<Oid>() else { return false };
         let Ok(files) = inside::run_files(&self.terms.branch, &commit) else { return false };
         untouched(&self.upper(), &files)
+            && self.terms.others.iter().all(|other| other.branch.is_none() || other.is_untouched(&self.dir))
     }
 
     /// Takes its processes away; the workspace stays.
@@ -277,6 +288,10 @@ impl Lease {
 
     /// The record by which git inside is told what changed; made before anything is written.
     fn monitor(&self, stack: &Stack) -> Option<PathBuf> {
+        // Its answers are about one workspace; git in another would believe them.
+        if !self.terms.others.is_empty() {
+            return None;
+        }
         let record = self.dir.join("monitor");
         if !record.exists() {
             if !monitor::wanted(&stack.workspace) || !self.is_untouched() {

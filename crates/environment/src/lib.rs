@@ -5,6 +5,7 @@
 //! - [`layers`]: immutable trees shared by environments, each made in a builder sandbox
 //! - [`lease`]: one environment, from up to remove
 //! - [`monitor`]: git inside is told what changed
+//! - [`other`]: further repositories of an environment
 //! - [`ports`]: ports of the host that no other environment has
 //! - [`sandbox`]: a running sandbox, its events told to many
 //! - [`service`]: databases and the like, private to an environment
@@ -18,6 +19,7 @@ pub mod layout;
 pub mod lease;
 pub mod machine;
 pub mod monitor;
+pub mod other;
 pub mod ports;
 pub mod remove;
 pub mod sandbox;

@@ -264,6 +264,17 @@ pub async fn run_inside(
     stdout: File,
     stderr: File,
 ) -> Result<Exit, CommandError> {
+    run_inside_at(sandbox, None, command, stdout, stderr).await
+}
+
+/// The same in another directory than the workspace.
+pub async fn run_inside_at(
+    sandbox: &Sandbox,
+    cwd: Option<&Path>,
+    command: Command,
+    stdout: File,
+    stderr: File,
+) -> Result<Exit, CommandError> {
     let text = command.argv.iter().rev().find(|a| !a.is_empty()).cloned().unwrap_or_default();
     let text = text.lines().next().unwrap_or_default().chars().take(120).collect::<String>();
     let events = sandbox.events();
@@ -272,7 +283,7 @@ pub async fn run_inside(
             id: command.id.clone(),
             argv: command.argv,
             env: command.env,
-            cwd: None,
+            cwd: cwd.map(|dir| dir.to_string_lossy().into_owned()),
             stdio: Stdio::Files { stdin: None, stdout: stdout.into(), stderr: stderr.into() },
             ..ExecRequest::default()
         })

@@ -25,6 +25,20 @@ pub struct Written {
     pub signature: u64,
 }
 
+impl Written {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let unknown = self.signature == 0 || other.signature == 0;
+        // Rotated, so that the same file in one or the other is not the same.
+        let signature = self.signature.rotate_left(7).wrapping_add(other.signature).max(1);
+        Self {
+            entries: self.entries + other.entries,
+            bytes: self.bytes + other.bytes,
+            signature: if unknown { 0 } else { signature },
+        }
+    }
+}
+
 /// Looks through `upper`.
 pub fn written(upper: &Path) -> Written {
     let mut written = Written { signature: 1, ..Written::default() };

@@ -1,4 +1,5 @@
-//! Bringing a work tree along when the branch it has checked out moves. Called by [`crate::land`] only.
+//! Bringing a work tree along when the branch it has checked out moves. Called by
+//! [`crate::land`] and [`crate::prepared`] only.
 //!
 //! While it works it holds git's own `index.lock` (so nobody commits meanwhile), marked as Offshoot's, and works on a
 //! private copy of the index. Order: files and private index by a two-tree `read-tree`, index, ref, lock. A dry run
@@ -61,6 +62,18 @@ const CHECKOUT: Duration = Duration::from_secs(600);
 /// Moves the work tree at `root` and its branch from `old` to `new`. False if the branch was no longer at `old`; then
 /// everything is as it was.
 pub(crate) fn advance(root: &Path, step: &Advance<'_>) -> Result<bool, CheckoutError> {
+    with_index(root, |work| work.advance(step))
+}
+
+/// Says what would stand against moving the work tree now, and writes nothing in it.
+pub(crate) fn check(root: &Path, step: &Advance<'_>) -> Result<(), CheckoutError> {
+    with_index(root, |work| work.begin(step))
+}
+
+fn with_index<T>(
+    root: &Path,
+    act: impl FnOnce(&Work<'_>) -> Result<T, CheckoutError>,
+) -> Result<T, CheckoutError> {
     let repo = open(root)?;
     for (file, what) in UNDER_WAY {
         if repo.git_dir().join(file).exists() {
@@ -72,7 +85,7 @@ pub(crate) fn advance(root: &Path, step: &Advance<'_>) -> Result<bool, CheckoutE
     };
     let work =
         Work { filters: repo.filter_drivers()?, repo: &repo, index: repo.git_dir().join("offshoot-index") };
-    let outcome = work.advance(step);
+    let outcome = act(&work);
     work.remove_index();
     drop(lock);
     outcome
@@ -122,7 +135,13 @@ impl Work<'_> {
         let _ = fs::remove_file(self.index.with_extension("lock"));
     }
 
-    fn advance(&self, step: &Advance<'_>) -> Result<bool, CheckoutError> {
+    fn two_trees(&self, dry: &[&str], step: &Advance<'_>) -> Git<'static> {
+        let args = ["read-tree", "-m", "-u"];
+        self.git().args(args).args(dry).args([step.old.as_str(), step.new.as_str()])
+    }
+
+    /// Copies the index, and refuses what would overwrite a local change.
+    fn begin(&self, step: &Advance<'_>) -> Result<(), CheckoutError> {
         let real = self.repo.git_dir().join("index");
         self.remove_index();
         match fs::copy(&real, &self.index) {
@@ -136,11 +155,7 @@ impl Work<'_> {
         }
         // Time stamps that changed without the content are no change.
         self.git().args(["update-index", "-q", "--refresh"]).run()?;
-        let two_trees = |dry: &[&str]| {
-            let args = ["read-tree", "-m", "-u"];
-            self.git().args(args).args(dry).args([step.old.as_str(), step.new.as_str()])
-        };
-        if let Err(GitError::Failed { stderr, .. }) = two_trees(&["-n"]).ok() {
+        if let Err(GitError::Failed { stderr, .. }) = self.two_trees(&["-n"], step).ok() {
             let mut paths = self.overlap(step)?;
             paths.extend(self.untracked_in_the_way(step)?);
             paths.sort();
@@ -151,7 +166,13 @@ impl Work<'_> {
         if !hidden.is_empty() {
             return Err(CheckoutError::LocalChanges(hidden));
         }
-        two_trees(&[]).ok()?;
+        Ok(())
+    }
+
+    fn advance(&self, step: &Advance<'_>) -> Result<bool, CheckoutError> {
+        self.begin(step)?;
+        let real = self.repo.git_dir().join("index");
+        self.two_trees(&[], step).ok()?;
         fault::point("land.files");
         fs::rename(&self.index, &real).map_err(GitError::io("replace", &real))?;
         fault::point("land.index");

@@ -174,22 +174,9 @@ pub fn land(
         return Ok(landed.0);
     }
     let old = repo.branch_commit(target)?.ok_or_else(|| LandError::NoTarget(target.to_owned()))?;
-    let committer = repo.identity()?.unwrap_or_else(|| options.author.clone());
-    let make = |tree: &Oid, parents: &[Oid]| {
-        store.commit_tree(tree, parents, &options.message, &options.author, &committer)
-    };
-    let (new, how) = match plan_onto(store, repo, task_head, target, &old)? {
-        Plan::UpToDate => return Ok(Landed { commit: old.clone(), old, how: How::UpToDate, worktree: None }),
-        Plan::Conflicts { files } => return Err(LandError::Conflicts { target: target.to_owned(), files }),
-        Plan::FastForward if !options.squash => (task_head.clone(), How::FastForward),
-        Plan::FastForward => (make(&store.tree_of(task_head)?, std::slice::from_ref(&old))?, How::Squash),
-        Plan::Merge { tree } if options.squash => {
-            if tree == store.tree_of(&old)? {
-                return Ok(Landed { commit: old.clone(), old, how: How::UpToDate, worktree: None });
-            }
-            (make(&tree, std::slice::from_ref(&old))?, How::Squash)
-        }
-        Plan::Merge { tree } => (make(&tree, &[old.clone(), task_head.clone()])?, How::Merge),
+    let (new, how) = match make(store, repo, task_head, target, &old, options)? {
+        (new, How::UpToDate) => return Ok(Landed { commit: new, old, how: How::UpToDate, worktree: None }),
+        made => made,
     };
     let record = Record { target: target.to_owned(), old, new, task: task_head.clone(), how };
     // The worktree is looked at before objects are delivered: most refusals then leave not even an object behind.
@@ -199,6 +186,30 @@ pub fn land(
     record.write(store, repo)?;
     fault::point("land.record");
     complete(store, repo, &record, place, false)
+}
+
+/// Makes what the target is to become, in the store.
+pub(crate) fn make(
+    store: &Store,
+    repo: &Repository,
+    head: &Oid,
+    target: &str,
+    old: &Oid,
+    options: &LandOptions,
+) -> Result<(Oid, How), LandError> {
+    let committer = repo.identity()?.unwrap_or_else(|| options.author.clone());
+    let make = |tree: &Oid, parents: &[Oid]| {
+        store.commit_tree(tree, parents, &options.message, &options.author, &committer)
+    };
+    Ok(match plan_onto(store, repo, head, target, old)? {
+        Plan::UpToDate => (old.clone(), How::UpToDate),
+        Plan::Conflicts { files } => return Err(LandError::Conflicts { target: target.to_owned(), files }),
+        Plan::FastForward if !options.squash => (head.clone(), How::FastForward),
+        Plan::FastForward => (make(&store.tree_of(head)?, std::slice::from_ref(old))?, How::Squash),
+        Plan::Merge { tree } if options.squash && tree == store.tree_of(old)? => (old.clone(), How::UpToDate),
+        Plan::Merge { tree } if options.squash => (make(&tree, std::slice::from_ref(old))?, How::Squash),
+        Plan::Merge { tree } => (make(&tree, &[old.clone(), head.clone()])?, How::Merge),
+    })
 }
 
 /// Completes the landings in this repository that a killed process left half done, or forgets them where the target
@@ -212,7 +223,11 @@ pub fn recover(store: &Store, repo: &Repository) -> Result<Vec<Landed>, LandErro
     Ok(landed)
 }
 
-fn recover_one(store: &Store, repo: &Repository, target: &str) -> Result<Option<(Landed, Oid)>, LandError> {
+pub(crate) fn recover_one(
+    store: &Store,
+    repo: &Repository,
+    target: &str,
+) -> Result<Option<(Landed, Oid)>, LandError> {
     let Some(record) = Record::all(store, repo)?.into_iter().find(|record| record.target == target) else {
         return Ok(None);
     };
@@ -234,7 +249,7 @@ fn recover_one(store: &Store, repo: &Repository, target: &str) -> Result<Option<
 }
 
 /// The work tree that has the target checked out.
-fn place(repo: &Repository, target: &str) -> Result<Option<Worktree>, LandError> {
+pub(crate) fn place(repo: &Repository, target: &str) -> Result<Option<Worktree>, LandError> {
     let mut places =
         repo.worktrees()?.into_iter().filter(|tree| tree.branch.as_deref() == Some(target) && tree.present);
     let place = places.next();
@@ -247,7 +262,7 @@ fn place(repo: &Repository, target: &str) -> Result<Option<Worktree>, LandError>
     Ok(place)
 }
 
-fn complete(
+pub(crate) fn complete(
     store: &Store,
     repo: &Repository,
     record: &Record,
@@ -292,12 +307,12 @@ fn complete(
 
 /// A landing under way, in a file of the store.
 #[derive(Debug, PartialEq, Eq)]
-struct Record {
-    target: String,
-    old: Oid,
-    new: Oid,
-    task: Oid,
-    how: How,
+pub(crate) struct Record {
+    pub target: String,
+    pub old: Oid,
+    pub new: Oid,
+    pub task: Oid,
+    pub how: How,
 }
 
 impl Record {
@@ -331,7 +346,7 @@ impl Record {
         store.dir().join("landing").join(format!("{hash:016x}"))
     }
 
-    fn write(&self, store: &Store, repo: &Repository) -> Result<(), GitError> {
+    pub(crate) fn write(&self, store: &Store, repo: &Repository) -> Result<(), GitError> {
         let how = match self.how {
             How::Merge => "merge",
             How::Squash => "squash",

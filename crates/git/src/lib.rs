@@ -8,6 +8,7 @@
 //! | [`store`], [`import`], [`view`] | a project's own object store: what goes in, what comes out of a run, how it is shown |
 //! | [`publish`] | a task's branch in the user's repository |
 //! | [`merge`], [`land`], `checkout` | conflict forecast, landing, and a checked-out target brought along |
+//! | [`prepared`] | landings made first and shown later, for several repositories at once |
 //! | [`worktree`] | real worktrees of the user's repository, for environments without a boundary |
 //! | [`inside`] | the scripts that run git within a sandbox, and the reading of their reports |
 //!
@@ -22,6 +23,7 @@ pub mod land;
 pub mod merge;
 pub mod oid;
 pub mod path;
+pub mod prepared;
 pub mod publish;
 pub mod repository;
 pub mod store;

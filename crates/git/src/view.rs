@@ -36,11 +36,13 @@ pub struct DiffOptions {
     pub context: u32,
     /// Where the patch is cut off.
     pub max_bytes: usize,
+    /// What stands before every path, with its slash; empty for nothing.
+    pub prefix: String,
 }
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { paths: Vec::new(), context: 3, max_bytes: 4 << 20 }
+        Self { paths: Vec::new(), context: 3, max_bytes: 4 << 20, prefix: String::new() }
     }
 }
 
@@ -169,7 +171,11 @@ impl Store {
                 "--no-textconv",
                 "--full-index",
             ])
-            .args(["--src-prefix=a/", "--dst-prefix=b/", &format!("-U{}", options.context)])
+            .args([
+                format!("--src-prefix=a/{0}", options.prefix),
+                format!("--dst-prefix=b/{0}", options.prefix),
+            ])
+            .arg(format!("-U{}", options.context))
             .args([base.as_str(), head.as_str(), "--"])
             .args(options.paths.iter().map(|path| os(path)))
             .truncate(options.max_bytes)

@@ -128,6 +128,8 @@ pub(crate) struct DiffQuery {
     path: Option<PathBuf>,
     /// Only what this checkpoint changed against the one before.
     step: Option<u32>,
+    /// Only in this repository of a task over several.
+    repository: Option<String>,
 }
 
 /// What the task changed against its base.
@@ -140,7 +142,7 @@ pub(crate) async fn diff(
     Params(query): Params<DiffQuery>,
 ) -> Answer<DiffView> {
     let task = TaskRef { task, path: query.path };
-    Ok(Json(engine.diff(&task, query.step).await?))
+    Ok(Json(engine.diff(&task, query.step, query.repository).await?))
 }
 
 /// Takes away what nobody needs any more. Never unlanded work.

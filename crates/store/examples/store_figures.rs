@@ -25,6 +25,8 @@ fn begin(number: usize, store: &Store) -> Result<(TaskId, RunId), Box<dyn std::e
         agent: Some("claude".to_owned()),
         isolation: offshoot_core::isolation::Isolation::Sandbox,
         adopted: None,
+        repository: String::new(),
+        others: Vec::new(),
         notices: Vec::new(),
     };
     let queued = RunQueued {

@@ -164,6 +164,8 @@ mod tests {
                 agent: None,
                 isolation: offshoot_core::isolation::Isolation::Sandbox,
                 adopted: None,
+                repository: String::new(),
+                others: Vec::new(),
                 notices: Vec::new(),
             }),
         }

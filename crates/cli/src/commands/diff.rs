@@ -4,7 +4,12 @@ use std::process::ExitCode;
 
 use offshoot_core::api::DiffView;
 
-use crate::{failure::Outcome, render::diff, session::Session, watching::patiently};
+use crate::{
+    failure::Outcome,
+    render::diff,
+    session::{Session, encode},
+    watching::patiently,
+};
 
 /// Show what a task changed against its base
 #[derive(Debug, clap::Args)]
@@ -14,6 +19,9 @@ pub(crate) struct Args {
     /// Only what this checkpoint changed against the one before
     #[arg(long, value_name = "NUMBER")]
     step: Option<u32>,
+    /// Only in this one of the task's repositories; in all, their names stand before the paths
+    #[arg(long, value_name = "NAME")]
+    repo: Option<String>,
     /// Only the list of files
     #[arg(long)]
     stat: bool,
@@ -21,9 +29,11 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     let mut path = session.task_path(&args.task, "/diff")?;
-    if let Some(step) = args.step {
+    let step = args.step.map(|step| format!("step={step}"));
+    let repository = args.repo.map(|name| format!("repository={}", encode(&name)));
+    for query in step.into_iter().chain(repository) {
         path.push(if path.contains('?') { '&' } else { '?' });
-        path.push_str(&format!("step={step}"));
+        path.push_str(&query);
     }
     let view: DiffView = patiently(&session.screen, "comparing", session.client.get(&path)).await?;
     let screen = &session.screen;

@@ -10,7 +10,7 @@ use offshoot_core::{
 use crate::{
     commands::{
         discard, exec,
-        run::{IsolationArg, announce, check_name, note},
+        run::{IsolationArg, announce, by_repository, check_name, note},
     },
     failure::Outcome,
     project,
@@ -41,9 +41,10 @@ struct Up {
     /// Its name; `env` if not named
     #[arg(long)]
     name: Option<String>,
-    /// Branch, tag or commit to start from; HEAD if not named
-    #[arg(long, value_name = "BRANCH")]
-    from: Option<String>,
+    /// Branch, tag or commit to start from, HEAD if not named; NAME=BRANCH brings another repository of `[[repos]]` in
+    /// (repeatable)
+    #[arg(long, value_name = "[NAME=]BRANCH")]
+    from: Vec<String>,
     /// Let a variable of your environment in (repeatable; `ps` shows it)
     #[arg(long, value_name = "NAME")]
     pass_env: Vec<String>,
@@ -83,10 +84,12 @@ async fn up(args: Up, session: &Session) -> Outcome {
     let directory = session.directory()?;
     project::check_configuration(&directory, session)?;
     check_name(args.name.as_deref())?;
+    let (from, repositories) = by_repository("--from", &args.from)?;
     let params = TaskParams {
         path: directory.to_string_lossy().into_owned(),
         by_hand: true,
-        from: args.from,
+        from,
+        repositories,
         name: args.name,
         env: variables(&args.pass_env)?,
         allow: args.allow,

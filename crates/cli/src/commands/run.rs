@@ -1,13 +1,13 @@
 //! `offshoot run`.
 
-use std::{io::Read, path::Path, process::ExitCode};
+use std::{collections::BTreeMap, io::Read, path::Path, process::ExitCode};
 
 use offshoot_core::{
     agent::PermissionPolicy,
     api::{TaskParams, TaskView},
     egress::EgressRule,
     isolation::Isolation,
-    name::TaskName,
+    name::{Label, TaskName},
     problem::{Problem, ProblemKind},
 };
 
@@ -27,9 +27,10 @@ pub(crate) struct Args {
     /// The agent; the project's default if not named
     #[arg(long)]
     agent: Option<String>,
-    /// Branch, tag or commit to start from; HEAD if not named
-    #[arg(long, value_name = "BRANCH")]
-    from: Option<String>,
+    /// Branch, tag or commit to start from, HEAD if not named; NAME=BRANCH brings another repository of `[[repos]]` in
+    /// (repeatable)
+    #[arg(long, value_name = "[NAME=]BRANCH")]
+    from: Vec<String>,
     /// The task's name; made from the prompt if not named
     #[arg(long)]
     name: Option<String>,
@@ -102,11 +103,13 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     let directory = session.directory()?;
     project::check_configuration(&directory, session)?;
     check_name(args.name.as_deref())?;
+    let (from, repositories) = by_repository("--from", &args.from)?;
     let params = TaskParams {
         path: directory.to_string_lossy().into_owned(),
         prompt: read_prompt(&args.prompt)?,
         agent: args.agent,
-        from: args.from,
+        from,
+        repositories,
         name: args.name,
         model: args.model,
         check: args.check,
@@ -132,6 +135,32 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         session.screen.print(view.task.name.as_str())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Splits the values of an option that are for one repository each: `BRANCH` for this one, `NAME=BRANCH` for another.
+pub(crate) fn by_repository(
+    option: &str,
+    given: &[String],
+) -> Result<(Option<String>, BTreeMap<String, String>), Failure> {
+    let twice = |what: String| {
+        Problem::new(ProblemKind::Invalid, "two_bases", format!("{option} is said twice for {what}"))
+            .hint("say it once for each repository: BRANCH for this one, NAME=BRANCH for another")
+    };
+    let (mut own, mut others) = (None, BTreeMap::new());
+    for value in given {
+        match value.split_once('=') {
+            Some((name, branch)) if name.parse::<Label>().is_ok() => {
+                if others.insert(name.to_owned(), branch.to_owned()).is_some() {
+                    return Err(twice(name.to_owned()).into());
+                }
+            }
+            _ if own.replace(value.clone()).is_some() => {
+                return Err(twice("this repository".to_owned()).into());
+            }
+            _ => {}
+        }
+    }
+    Ok((own, others))
 }
 
 /// A new task with all that is to be known about where it starts; following its events tells the same.

@@ -9,7 +9,9 @@ use crate::text::{count, escape_block, escape_line, pad, short, width};
 pub(crate) fn stat(view: &DiffView) -> String {
     let mut text = String::new();
     for commit in &view.commits {
-        text.push_str(&format!("{} {}\n", short(&commit.commit), escape_line(&commit.subject)));
+        let of =
+            commit.repository.as_deref().map(|name| format!("{}: ", escape_line(name))).unwrap_or_default();
+        text.push_str(&format!("{} {of}{}\n", short(&commit.commit), escape_line(&commit.subject)));
     }
     if view.files.is_empty() {
         text.push_str("no files changed\n");
@@ -78,6 +80,7 @@ mod tests {
                 file("logo.png", None, "A", None),
             ],
             commits: vec![],
+            repositories: vec![],
             patch: String::new(),
             truncated: false,
         };

@@ -71,7 +71,17 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
     let text = match event {
         Event::TaskCreated(created) => {
             let target = created.target.as_deref().map(escape_line).unwrap_or_else(|| "no branch".to_owned());
-            format!("created from {target} at {}", short(&created.base))
+            let mut text = format!("created from {target} at {}", short(&created.base));
+            for other in &created.others {
+                let target =
+                    other.target.as_deref().map(escape_line).unwrap_or_else(|| "no branch".to_owned());
+                text.push_str(&format!(
+                    "\n{} from {target} at {}",
+                    escape_line(&other.name),
+                    short(&other.base)
+                ));
+            }
+            text
         }
         Event::RunQueued(queued) if queued.prompt.is_empty() => "asked for an environment".to_owned(),
         Event::RunQueued(queued) => {
@@ -153,17 +163,23 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
         }
         Event::Harvesting => return None,
         Event::Harvested(harvested) => {
-            let leftovers = if harvested.leftovers { ", what was left uncommitted among them" } else { "" };
-            let unpublished = harvested
-                .unpublished
-                .as_deref()
-                .map(|why| format!("\nnot in your repository yet: {}", escape_line(why)))
-                .unwrap_or_default();
-            format!(
-                "{} on the branch, {} changed{leftovers}{unpublished}",
-                count(harvested.commits.into(), "commit"),
-                count(harvested.changes.files.into(), "file")
-            )
+            let line = |commits: u32, files: u32, leftovers: bool, unpublished: Option<&str>| {
+                let leftovers = if leftovers { ", what was left uncommitted among them" } else { "" };
+                let unpublished = unpublished
+                    .map(|why| format!("\nnot in your repository yet: {}", escape_line(why)))
+                    .unwrap_or_default();
+                let (commits, files) = (count(commits.into(), "commit"), count(files.into(), "file"));
+                format!("{commits} on the branch, {files} changed{leftovers}{unpublished}")
+            };
+            let main = harvested;
+            let own = main.unpublished.as_deref();
+            let mut text = line(main.commits, main.changes.files, main.leftovers, own);
+            for other in &harvested.others {
+                let said =
+                    line(other.commits, other.changes.files, other.leftovers, other.unpublished.as_deref());
+                text.push_str(&format!("\n{}: {said}", escape_line(&other.name)));
+            }
+            text
         }
         Event::RunEnded { end, reason } => {
             let reason = escape_block(reason.trim());
@@ -173,14 +189,29 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
                 RunEnd::Stopped => format!("stopped: {reason}"),
             });
         }
+        Event::LandingStarted { moves, .. } if !moves.is_empty() => {
+            let places: Vec<_> = moves.iter().map(|one| place(&one.repository, &one.target)).collect();
+            format!("landing in {}", places.join(", "))
+        }
         Event::LandingStarted { target, .. } => format!("landing in {}", escape_line(target)),
         Event::LandingRefused { reason } => format!("not landed: {}", escape_line(reason)),
-        Event::Landed { target, commit } => {
+        Event::Landed { repositories, .. } if !repositories.is_empty() => {
+            let places = repositories.iter();
+            let places = places
+                .map(|one| format!("{} as {}", place(&one.repository, &one.target), short(&one.commit)));
+            return Some(paint.green(&format!("landed in {}", places.collect::<Vec<_>>().join(", "))));
+        }
+        Event::Landed { target, commit, .. } => {
             return Some(paint.green(&format!("landed in {} as {}", escape_line(target), short(commit))));
         }
         Event::Discarded { reason } => format!("discarded: {}", escape_line(reason)),
     };
     Some(paint.faint(&text))
+}
+
+/// A branch of one of several repositories.
+fn place(repository: &str, branch: &str) -> String {
+    format!("{} of {}", escape_line(branch), escape_line(repository))
 }
 
 fn agent_line(event: &AgentEvent, paint: Paint) -> Option<String> {

@@ -2,11 +2,13 @@
 
 use offshoot_core::{
     api::{DaemonView, TaskList, TaskView},
+    event::Changes,
     lifecycle::{AppState, EnvironmentState, TaskState},
+    record::TaskRecord,
 };
 
 use super::colour::Paint;
-use crate::text::{age, cut, escape_line, pad, size, width};
+use crate::text::{age, count, cut, escape_line, pad, short, size, width};
 
 /// The table with its foot.
 pub(crate) fn table(list: &TaskList, daemon: Option<&DaemonView>, columns: usize, colour: bool) -> String {
@@ -30,6 +32,10 @@ pub(crate) fn table(list: &TaskList, daemon: Option<&DaemonView>, columns: usize
             let coloured = paint.state(view.task.state, &state);
             text.push_str(plain.replacen(&row[1], &coloured, 1).trim_end());
             text.push('\n');
+            for line in repositories(&view.task) {
+                text.push_str(&paint.faint(&cut(&line, columns)));
+                text.push('\n');
+            }
         }
     }
     for view in &list.tasks {
@@ -70,6 +76,27 @@ fn rank(state: TaskState) -> u8 {
         TaskState::Landed => 7,
         TaskState::Discarded => 8,
     }
+}
+
+/// Of a task over several repositories, a line for each.
+fn repositories(task: &TaskRecord) -> Vec<String> {
+    if task.others.is_empty() {
+        return Vec::new();
+    }
+    let line = |name: &str, branch: &str, head: Option<&str>, changes: &Changes| {
+        let head = head.map(|head| format!(" at {}", short(head))).unwrap_or_default();
+        let files = match changes.files {
+            0 => "no changes".to_owned(),
+            files => format!("{} (+{} −{})", count(files.into(), "file"), changes.added, changes.deleted),
+        };
+        format!("  {}: {}{head}, {files}", escape_line(name), escape_line(branch))
+    };
+    let mut lines = vec![line(&task.repository, &task.branch, task.head.as_deref(), &task.changes)];
+    lines.extend(task.others.iter().map(|other| match other.read_only {
+        true => format!("  {}: for reading only, at {}", escape_line(&other.name), short(&other.base)),
+        false => line(&other.name, &task.branch, other.head.as_deref(), &other.changes),
+    }));
+    lines
 }
 
 fn cells(view: &TaskView, list: &TaskList) -> [String; 8] {

@@ -4,6 +4,7 @@ use offshoot_core::{
     api::TaskView,
     event::Entry,
     lifecycle::EnvironmentState,
+    part::PartRecord,
     record::{EnvironmentRecord, RunRecord, ServiceRecord},
 };
 
@@ -47,6 +48,15 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
             "changes",
             format!("{}, +{} −{}", count(changes.files.into(), "file"), changes.added, changes.deleted),
         );
+    }
+    for other in &task.others {
+        fact("and", describe_other(other, &task.branch));
+        if let Some(why) = &other.unpublished {
+            fact(
+                "note",
+                format!("{}: not in your repository yet: {}", escape_line(&other.name), escape_line(why)),
+            );
+        }
     }
     if let Some(environment) = &task.environment {
         fact("environment", describe(environment, view));
@@ -127,6 +137,24 @@ fn describe(environment: &EnvironmentRecord, view: &TaskView) -> String {
     if !environment.soft_limits.is_empty() {
         parts.push(format!("watched only: {}", escape_line(&environment.soft_limits.join(", "))));
     }
+    parts.join(", ")
+}
+
+fn describe_other(other: &PartRecord, branch: &str) -> String {
+    let mut parts = vec![format!("{} in {}", escape_line(&other.name), escape_line(&other.root))];
+    if other.read_only {
+        parts.push(format!("shown at {}, for reading only", short(&other.base)));
+        return parts.join(", ");
+    }
+    let target = other.target.as_deref().map(|t| format!(" of {}", escape_line(t))).unwrap_or_default();
+    parts.push(format!("branch {} from {}{target}", escape_line(branch), short(&other.base)));
+    parts.extend(other.head.as_deref().map(|head| format!("head {}", short(head))));
+    if other.changes.files > 0 {
+        let changes = &other.changes;
+        let files = count(changes.files.into(), "file");
+        parts.push(format!("{files}, +{} −{}", changes.added, changes.deleted));
+    }
+    parts.extend(other.landed.as_deref().map(|commit| format!("landed as {}", short(commit))));
     parts.join(", ")
 }
 

@@ -10,6 +10,7 @@ mod mistakes;
 mod offline;
 mod reference;
 mod refused;
+mod repositories;
 mod services;
 mod setups;
 mod stage;

@@ -69,14 +69,16 @@ fn the_page_has_every_key() {
         "{shared}\n[setup.x]\ncommands = [\"x\"]\nkey = [\"x\"]\n[check]\ncommand = \"x\"\ntimeout = \"1m\"\n\
          [environment]\nenv = {{ A = \"1\" }}\nsuspend-after = \"1m\"\nisolation = \"sandbox\"\n\
          [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\n\
-         [apps.x]\ncommand = \"x\"\nport = 1\ncwd = \"x\"\n[ports]\ncount = 1\n"
+         [apps.x]\ncommand = \"x\"\nport = 1\ncwd = \"x\"\n[ports]\ncount = 1\n\
+         [project]\nname = \"x\"\n[[repos]]\nname = \"y\"\npath = \"../y\"\n"
     );
     let user = format!(
         "{shared}\n[machine]\nmax-runs = 1\nmemory = \"1g\"\nsuspend-after = \"1m\"\n[tools]\n\
          directories = [\"/x\"]\n[agents.x]\n\
          [servers.x]\nurl = \"mysql://x\"\n[preview]\nport = 1\n\
          [environment]\nisolation = \"sandbox\"\n\
-         [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\nfrom-project = true\n"
+         [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\nfrom-project = true\n\
+         [repositories]\nshow = true\n"
     );
     // Serialising writes every field, so a key that is missing here is missing in the text above too.
     let written = toml::Value::try_from(ProjectConfig::parse(&project).unwrap()).unwrap();
@@ -93,6 +95,11 @@ fn keys(value: &toml::Value) -> BTreeSet<String> {
     for (section, table) in value.as_table().unwrap() {
         if section == "agents" {
             keys.insert(section.clone());
+            continue;
+        }
+        if let Some(list) = table.as_array() {
+            let keys_of = list[0].as_table().unwrap().keys();
+            keys.extend(keys_of.map(|key| format!("{section}.{key}")));
             continue;
         }
         // Of those there are several, each with a name.

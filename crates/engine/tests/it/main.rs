@@ -19,5 +19,6 @@ mod load;
 mod monitor;
 mod ordinary;
 mod outlive;
+mod repositories;
 mod stage;
 mod worktrees;

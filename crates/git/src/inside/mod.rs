@@ -103,6 +103,28 @@ pub fn run_files(branch: &str, base: &Oid) -> Result<Vec<(String, Vec<u8>)>, bra
     ])
 }
 
+/// Where the objects of another of a task's repositories are mounted, by its name.
+pub fn objects_of(name: &str) -> String {
+    format!("/run/offshoot/repositories/{name}")
+}
+
+/// The same files for another of a task's repositories. Its layers are those of its own project, so where its objects are in
+/// this environment is among them.
+pub fn run_files_of(
+    name: &str,
+    branch: &str,
+    base: &Oid,
+) -> Result<Vec<(String, Vec<u8>)>, branch::BadBranchName> {
+    let mut files = run_files(branch, base)?;
+    files.extend(shown_files(name));
+    Ok(files)
+}
+
+/// The files of a repository that is only shown: HEAD stays detached at its base.
+pub fn shown_files(name: &str) -> Vec<(String, Vec<u8>)> {
+    vec![(".git/objects/info/alternates".into(), format!("{}\n", objects_of(name)).into_bytes())]
+}
+
 /// Records the workspace as it is, as a commit beside the run's branch: `refs/offshoot/checkpoints/<n>`. Answers with a
 /// [`Checkpointed`] on standard output. Safe while the agent works.
 pub fn checkpoint(n: u32, message: &str) -> Vec<String> {

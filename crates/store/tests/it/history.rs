@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = (u128, u32, Event)> {
             offset: 9
         }),
         3 => (any::<u32>(), ".{0,9}").prop_map(|(number, title)| Event::Checkpoint {
-            number, commit: "c".to_owned(), title, changed: 3
+            number, commit: "c".to_owned(), title, changed: 3, others: Vec::new()
         }),
         4 => (0u128..3).prop_map(move |n| Event::EnvironmentCreating(EnvironmentCreating {
             environment: environment(n), base: "b".to_owned(), setup: None, workspace: None, services: Vec::new()
@@ -54,10 +54,10 @@ fn step() -> impl Strategy<Value = (u128, u32, Event)> {
         2 => Just(Event::CheckEnded { code: Some(1), output: "no".to_owned() }),
         4 => Just(Event::Harvesting),
         2 => Just(Event::Harvested(Harvested {
-            head: "h".to_owned(), commits: 1, changes: Changes::default(), leftovers: false, unpublished: None
+            head: "h".to_owned(), commits: 1, ..Harvested::default()
         })),
         6 => end.prop_map(support::ended),
-        2 => Just(Event::Landed { target: "main".to_owned(), commit: "l".to_owned() }),
+        2 => Just(Event::Landed { target: "main".to_owned(), commit: "l".to_owned(), repositories: Vec::new() }),
         1 => Just(Event::Discarded { reason: "no".to_owned() }),
     ];
     (0u128..4, 1u32..5, event)

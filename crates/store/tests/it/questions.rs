@@ -62,7 +62,7 @@ fn a_name_is_free_again_when_its_task_is_over() {
 #[test]
 fn a_landed_task_cannot_come_back_to_a_name_in_use() {
     let (_dir, store) = store();
-    let land = Event::Landed { target: "main".to_owned(), commit: "c".to_owned() };
+    let land = Event::Landed { target: "main".to_owned(), commit: "c".to_owned(), repositories: Vec::new() };
     store
         .append(&[
             entry(task(1), None, created(project(1), "fix")),
@@ -174,7 +174,13 @@ fn questions_from_many_threads_see_whole_batches() {
                 entry(
                     task(1),
                     Some(run(1)),
-                    Event::Checkpoint { number, commit: "c".to_owned(), title, changed: 0 },
+                    Event::Checkpoint {
+                        number,
+                        commit: "c".to_owned(),
+                        title,
+                        changed: 0,
+                        others: Vec::new(),
+                    },
                 )
             };
             store.append(&[checkpoint(2 * number), checkpoint(2 * number + 1)]).unwrap();

@@ -41,6 +41,8 @@ pub fn created(project: ProjectId, name: &str) -> Event {
         agent: Some("claude".to_owned()),
         isolation: offshoot_core::isolation::Isolation::Sandbox,
         adopted: None,
+        repository: String::new(),
+        others: Vec::new(),
         notices: vec!["the checkout has 3 changed files; they are not part of this task".to_owned()],
     })
 }
