@@ -189,8 +189,10 @@ fn a_failure_is_still_one_after_a_crash() {
     let _ = stage.request("POST", "/v1/tasks", Some(&params));
     stage.died();
     // The value was nowhere but in that daemon's memory; this one brings out what there is, and dies over it.
-    stage.start(Some("harvest.start"));
-    stage.died();
+    // It may be so quick that it dies before it says that it is ready.
+    if stage.try_start(Some("harvest.start")).is_ok() {
+        stage.died();
+    }
     stage.start(None);
     let task = stage.over("work", 1);
     assert_eq!(task["state"], "failed", "{task}");
