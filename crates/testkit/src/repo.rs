@@ -41,6 +41,8 @@ impl TestRepo {
         repo.git(&["init", "-q", "-b", "main"])?;
         repo.git(&["config", "user.name", "Tess Tester"])?;
         repo.git(&["config", "user.email", "tess@example.com"])?;
+        // Git would tidy up in the background after a large commit, and still be at it when the test is over.
+        repo.git(&["config", "maintenance.auto", "false"])?;
         Ok(repo)
     }
 
