@@ -5,9 +5,11 @@
 //! report comes from a place where the agent rules: it is read within limits and believed in nothing that matters; what
 //! counts is the bundle, which [`crate::import`] checks.
 
+mod files;
 pub mod monitor;
 mod report;
 
+pub use files::{objects_of, run_files, run_files_of, shown_files};
 pub use report::{BadReport, Checkpointed, Embedded, EmbeddedKind, Finished};
 
 use crate::{
@@ -91,38 +93,6 @@ pub const GIT_DIR_VARIABLE: &str = "OFFSHOOT_GIT_DIR";
 /// In a worktree of the user's without files: those of its commit, by the user's own filters. No hook runs.
 pub fn worktree_checkout() -> Vec<String> {
     script([PROLOGUE, include_str!("worktree_checkout.sh")], [])
-}
-
-/// The files, relative to the workspace, that put a run on its branch. Written into its own layer before it starts, so
-/// that starting needs no git.
-pub fn run_files(branch: &str, base: &Oid) -> Result<Vec<(String, Vec<u8>)>, branch::BadBranchName> {
-    branch::check(branch)?;
-    Ok(vec![
-        (".git/HEAD".into(), format!("ref: refs/heads/{branch}\n").into_bytes()),
-        (format!(".git/refs/heads/{branch}"), format!("{base}\n").into_bytes()),
-    ])
-}
-
-/// Where the objects of another of a task's repositories are mounted, by its name.
-pub fn objects_of(name: &str) -> String {
-    format!("/run/offshoot/repositories/{name}")
-}
-
-/// The same files for another of a task's repositories. Its layers are those of its own project, so where its objects are in
-/// this environment is among them.
-pub fn run_files_of(
-    name: &str,
-    branch: &str,
-    base: &Oid,
-) -> Result<Vec<(String, Vec<u8>)>, branch::BadBranchName> {
-    let mut files = run_files(branch, base)?;
-    files.extend(shown_files(name));
-    Ok(files)
-}
-
-/// The files of a repository that is only shown: HEAD stays detached at its base.
-pub fn shown_files(name: &str) -> Vec<(String, Vec<u8>)> {
-    vec![(".git/objects/info/alternates".into(), format!("{}\n", objects_of(name)).into_bytes())]
 }
 
 /// Records the workspace as it is, as a commit beside the run's branch: `refs/offshoot/checkpoints/<n>`. Answers with a
