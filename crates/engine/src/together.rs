@@ -73,7 +73,8 @@ impl Engine {
                 self.landed(record, &view).await;
                 Ok(view)
             }
-            Err((problem, stuck)) => {
+            Err(refused) => {
+                let (problem, stuck) = *refused;
                 let mut events = vec![Event::LandingRefused { reason: problem.message.clone() }];
                 if !stuck.is_empty() {
                     events.push(Event::Noticed { notices: stuck });
@@ -114,7 +115,7 @@ impl Engine {
     }
 
     /// Moves the branches. If one cannot be moved, those that were are moved back; the second answer says which could not be.
-    fn move_now(&self, record: &TaskRecord, moves: &[BranchMove]) -> Result<(), (Problem, Vec<String>)> {
+    fn move_now(&self, record: &TaskRecord, moves: &[BranchMove]) -> Result<(), Box<(Problem, Vec<String>)>> {
         let all = parts(record);
         let (mut steps, mut problem) = (Vec::with_capacity(moves.len()), None);
         for one in moves {
@@ -129,7 +130,7 @@ impl Engine {
                 held.repository.branch_commit(&made.target).is_ok_and(|at| at.as_ref() == Some(&made.new))
             });
             let stuck = self.move_back(&steps);
-            return Err((with_stuck(problem, &stuck), stuck));
+            return Err(Box::new((with_stuck(problem, &stuck), stuck)));
         }
         for (n, (held, made)) in steps.iter().enumerate() {
             match carry_out(&held.project.objects, &held.repository, made) {
@@ -137,7 +138,7 @@ impl Engine {
                 Err(error) => {
                     let problem = refused(record, &held.part, error);
                     let stuck = self.move_back(&steps[..n]);
-                    return Err((with_stuck(problem, &stuck), stuck));
+                    return Err(Box::new((with_stuck(problem, &stuck), stuck)));
                 }
             }
         }

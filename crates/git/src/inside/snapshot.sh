@@ -2,7 +2,7 @@
 # touched. Counts what it could not read in $unreadable.
 snapshot() {
   INDEX="$GIT_DIR/offshoot-index.$$"
-  trap 'rm -f "$INDEX" "$INDEX.lock" "$INDEX.list" "$INDEX.err"' EXIT
+  trap 'rm -f "$INDEX" "$INDEX.lock" "$INDEX.list" "$INDEX.err" "$INDEX.within"' EXIT
   cp "$GIT_DIR/index" "$INDEX" 2>/dev/null || :
   export GIT_INDEX_FILE="$INDEX" OFFSHOOT_LIST="$INDEX.list"
   if ! git ls-files -v >"$INDEX.list" 2>/dev/null; then
@@ -23,7 +23,9 @@ snapshot() {
     if grep -q 'does not have a commit checked out' "$INDEX.err"; then
       git ls-files -o --exclude-standard -z | { grep -z '/$' || :; }
     fi
-  } | xargs -0 -r -n1 sh -eu -c "$ADOPT" adopt
+  } >"$INDEX.within"
+  # All are found before the first is taken: what was taken off the index would be found again.
+  xargs -0 -r -n1 sh -eu -c "$ADOPT" adopt <"$INDEX.within"
   tree=$(git write-tree)
 }
 # For one repository within, $1. A submodule the project knows stays what it is; a clean clone of something that is

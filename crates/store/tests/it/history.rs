@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use offshoot_core::{
     agent::{AgentEvent, ToolKind, ToolStatus},
-    event::{Changes, Entry, EnvironmentCreating, Event, Harvested},
+    event::{Entry, EnvironmentCreating, Event, Harvested},
     id::{EnvironmentId, TaskId},
     lifecycle::RunEnd,
     record::TaskRecord,
