@@ -142,22 +142,19 @@ pub(crate) fn by_repository(
     option: &str,
     given: &[String],
 ) -> Result<(Option<String>, BTreeMap<String, String>), Failure> {
-    let twice = |what: String| {
+    let twice = |what: &str| {
         Problem::new(ProblemKind::Invalid, "two_bases", format!("{option} is said twice for {what}"))
             .hint("say it once for each repository: BRANCH for this one, NAME=BRANCH for another")
     };
     let (mut own, mut others) = (None, BTreeMap::new());
     for value in given {
-        match value.split_once('=') {
-            Some((name, branch)) if name.parse::<Label>().is_ok() => {
-                if others.insert(name.to_owned(), branch.to_owned()).is_some() {
-                    return Err(twice(name.to_owned()).into());
-                }
-            }
-            _ if own.replace(value.clone()).is_some() => {
-                return Err(twice("this repository".to_owned()).into());
-            }
-            _ => {}
+        let named = value.split_once('=').filter(|(name, _)| name.parse::<Label>().is_ok());
+        let (what, before) = match named {
+            Some((name, branch)) => (name, others.insert(name.to_owned(), branch.to_owned())),
+            None => ("this repository", own.replace(value.clone())),
+        };
+        if before.is_some() {
+            return Err(twice(what).into());
         }
     }
     Ok((own, others))
