@@ -149,8 +149,8 @@ impl Engine {
         let Some(environment) = environment else { return Vec::new() };
         // A configuration that cannot be read is told of where it is needed.
         let config = project::config(record.root.as_ref()).unwrap_or_default();
-        let ports = Lease::open(&self.inner.layout, environment.id).map(|lease| lease.terms().ports.clone());
-        let ports = ports.unwrap_or_default();
+        let ports =
+            self.lease_of(environment.id).map(|lease| lease.terms().ports.clone()).unwrap_or_default();
         let known = |name: &str| environment.apps.iter().find(|known| known.name == name);
         let mut views = BTreeMap::new();
         let names = config

@@ -185,9 +185,15 @@ impl Engine {
         }
     }
 
+    /// An environment's lease: the one in use, or what is on disk.
+    pub(crate) fn lease_of(&self, environment: EnvironmentId) -> Option<Lease> {
+        let live = self.inner.environments.live(environment).map(|live| live.lease);
+        live.or_else(|| Lease::open(&self.inner.layout, environment).ok())
+    }
+
     /// The ports of a task's environment, as they are shown.
     pub(crate) fn port_views(&self, record: &TaskRecord) -> Vec<PortView> {
-        let lease = present(record).and_then(|id| Lease::open(&self.inner.layout, id).ok());
+        let lease = present(record).and_then(|id| self.lease_of(id));
         let led = lease.map(|lease| lease.terms().ports.clone()).unwrap_or_default();
         let view = |leads: HostPort| PortView {
             name: leads.name,
@@ -286,7 +292,7 @@ impl Engine {
         let apps = record.environment.iter().flat_map(|e| &e.apps);
         let known = apps.into_iter().find(|known| known.name == name.app);
         if described.is_none() && known.is_none() {
-            let lease = Lease::open(&self.inner.layout, environment);
+            let lease = self.lease_of(environment);
             let services = lease.as_ref().map(|lease| &lease.terms().services[..]).unwrap_or_default();
             let service = services.iter().find(|service| service.service.name.as_str() == name.app);
             if let Some((address, port)) =
@@ -322,8 +328,8 @@ impl Engine {
         environment: EnvironmentId,
         port: u16,
     ) -> Result<(), Unavailable> {
-        let lease = Lease::open(&self.inner.layout, environment)
-            .map_err(|error| Unavailable::new(Reason::Gone, chain(&error)))?;
+        let gone = || Unavailable::new(Reason::Gone, format!("the environment of {} is gone", record.name));
+        let lease = self.lease_of(environment).ok_or_else(gone)?;
         let terms = lease.terms();
         let own = terms.runtime == Runtime::Sandbox || terms.ports.iter().any(|leads| leads.port == port);
         let text = || format!("port {port} is not one of {}'s", record.name);
