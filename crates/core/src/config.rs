@@ -433,7 +433,7 @@ impl UserConfig {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(ConfigError::from)?;
         for (name, server) in &config.servers {
-            let schemes = ["postgres://", "postgresql://", "mysql://", "mariadb://"];
+            let schemes = ["postgres://", "postgresql://", "mysql://", "mariadb://", "redis://", "valkey://"];
             if !schemes.iter().any(|scheme| server.url.starts_with(scheme)) {
                 // The text itself may hold a password.
                 let message = format!("the url of {name} begins with none of {}", schemes.join(", "));

@@ -98,6 +98,7 @@ impl Engine {
             self.remove_environment(&record, &reason).await?;
             view.removed
                 .push(Reasoned { what: format!("environment of {}", record.name), reason: reason.clone() });
+            view.kept.extend(self.parts_left(environment.id));
         }
         self.inner.secrets.forget(record.id);
         self.inner.wake.notify_one();
@@ -115,6 +116,7 @@ impl Engine {
         }
         let tasks = self.inner.ledger.store().tasks(&filter, usize::MAX).map_err(|e| store_problem(&e))?;
         self.prune_unknown(&tasks, &mut view).await;
+        self.prune_databases(&tasks, &mut view).await;
         self.prune_layers(&tasks, &mut view).await;
         let layout = self.inner.layout.clone();
         let emptied = tokio::task::spawn_blocking(move || remove::empty_trash(&layout)).await;
@@ -161,6 +163,7 @@ impl Engine {
         };
         view.freed_bytes += self.inner.environments.disk(environment.id).unwrap_or_default();
         self.remove_environment(&task, reason).await?;
+        view.kept.extend(self.parts_left(environment.id));
         view.removed.push(Reasoned { what, reason: reason.to_owned() });
         Ok(())
     }

@@ -17,7 +17,7 @@ use offshoot_core::{
     record::TaskRecord,
     time::Timestamp,
 };
-use offshoot_environment::{layout::Layout, machine::Machine, remove};
+use offshoot_environment::{database::Register, layout::Layout, machine::Machine, remove};
 use offshoot_image::{Images, Owner};
 use offshoot_store::{OpenError, Store, TaskFilter};
 use tokio::{
@@ -71,6 +71,10 @@ pub(crate) struct Inner {
     pub projects: Projects,
     pub environments: Environments,
     pub images: Images,
+    /// What was begun on shared database servers.
+    pub databases: Register,
+    /// Held while something there is dropped.
+    pub dropping: tokio::sync::Mutex<()>,
     pub catalog: Catalog,
     pub secrets: Secrets,
     pub notices: Notices,
@@ -110,10 +114,12 @@ impl Engine {
         engine.open_preview();
         engine.recover().await?;
         let (scheduler, keeper, deadlines) = (engine.clone(), engine.clone(), engine.clone());
+        let dropper = engine.clone();
         let tasks = vec![
             tokio::spawn(async move { scheduler.schedule().await }),
             tokio::spawn(async move { keeper.keep_house().await }),
             tokio::spawn(async move { deadlines.keep_deadlines().await }),
+            tokio::spawn(async move { dropper.keep_dropping().await }),
         ];
         engine.inner.background.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
         Ok(engine)
@@ -156,6 +162,8 @@ impl Engine {
                 projects: Projects::new(layout.clone(), machine.clone()),
                 environments: Environments::default(),
                 images,
+                databases: Register::new(&layout),
+                dropping: tokio::sync::Mutex::default(),
                 secrets: Secrets::default(),
                 notices: Notices::default(),
                 apps: Apps::default(),

@@ -12,13 +12,14 @@ use std::{
 use offshoot_core::{
     egress::EgressRule,
     event::{EnvironmentCreating, Event},
-    id::{EnvironmentId, TaskId},
+    id::{EnvironmentId, RunId, TaskId},
     isolation::Isolation,
     lifecycle::{EnvironmentState, TaskState},
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
 };
 use offshoot_environment::{
+    database::{Part, Seeding},
     layers::{Author, CheckoutPlan, LayerError, Served, Setup, SetupRoom},
     lease::{self, Lease, LeaseError, Terms},
     sandbox::Sandbox,
@@ -31,8 +32,16 @@ use offshoot_git::oid::Oid;
 use offshoot_sandbox::{Event as SandboxEvent, Stats};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{clock, engine::Engine, ledger::Ledger, project, services, worktrees};
+use crate::{
+    clock,
+    databases::{self, Parts},
+    engine::Engine,
+    ledger::Ledger,
+    project, services, worktrees,
+};
 
+/// How long taking an environment away waits for the servers on which it has something.
+const DROPPING: Duration = Duration::from_secs(10);
 /// How long a sandbox may take to say what it uses.
 const USAGE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -48,6 +57,8 @@ pub struct Live {
     pub egress: Arc<Egress>,
     /// Its services; looked after for as long as this is held.
     pub services: Arc<Supervisor>,
+    /// The ways to its parts of shared servers; open for as long as this is held.
+    pub parts: Arc<Parts>,
 }
 
 /// The environments with processes, by id.
@@ -229,7 +240,10 @@ impl Engine {
             }
         };
         let root = std::path::Path::new(&record.root);
-        let mut services = services::plans(root, &tools, &inner.images, &told).await?;
+        let id = EnvironmentId(clock::id());
+        let declared = services::read(root)?;
+        let mut parts = self.parts(&declared, id)?;
+        let mut services = services::plans(&declared, root, &tools, &inner.images, &told).await?;
         // What the project says itself wins over what its services say.
         let mut env = services.env.clone();
         env.extend(config.environment.env.clone());
@@ -250,8 +264,19 @@ impl Engine {
             .await
             .map_err(services::data_problem)?;
         let others = self.others(record, &room, &told).await?;
-        let id = EnvironmentId(clock::id());
-        let ports = self.reserve_ports(id, &config, &services.plans, &mut env)?;
+        let seeding = Seeding {
+            store: &project.objects,
+            from: &plan,
+            stack: &stack,
+            room,
+            egress: &run.egress,
+            register: &inner.databases,
+            serve: &databases::door,
+            progress: &told,
+        };
+        self.with_templates(&project.layers, &mut parts, &seeding).await?;
+        let mut own = env.clone();
+        let ports = self.reserve_ports(id, &config, &services.plans, &mut own)?;
         inner.ledger.append(
             record.id,
             Some(run.id),
@@ -260,9 +285,14 @@ impl Engine {
                 base: plan.commit.to_string(),
                 setup: stack.setup.clone(),
                 workspace: None,
-                services: services.plans.iter().map(Plan::view).collect(),
+                services: services.plans.iter().map(Plan::view).chain(parts.iter().map(Part::view)).collect(),
             })],
         )?;
+        if let Err(problem) = self.make_parts(id, &project.layers, &mut parts, &seeding).await {
+            return Err(self.never_made(record, run.id, id, problem).await?);
+        }
+        let mut env: BTreeMap<_, _> = parts.iter().flat_map(Part::env).collect();
+        env.extend(own);
         let terms = Terms {
             environment: id,
             project: record.project,
@@ -280,18 +310,30 @@ impl Engine {
             services: services.plans,
             ports,
             others,
+            parts,
         };
         if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
-            let problem = lease_problem(error);
-            let reason = format!("it could not be made: {}", problem.message);
-            let removed = Event::EnvironmentRemoved { environment: id, reason };
-            inner.ledger.append(record.id, Some(run.id), vec![removed])?;
-            if let Err(error) = lease::discard_dir(&inner.layout, id) {
-                tracing::warn!(%error, environment = %id, "could not delete a half-made environment");
-            }
-            return Err(problem);
+            return Err(self.never_made(record, run.id, id, lease_problem(error)).await?);
         }
         Ok(id)
+    }
+
+    /// Takes away what was begun of an environment that could not be made; hands the problem back.
+    async fn never_made(
+        &self,
+        record: &TaskRecord,
+        run: RunId,
+        id: EnvironmentId,
+        problem: Problem,
+    ) -> Result<Problem, Problem> {
+        let reason = format!("it could not be made: {}", problem.message);
+        let removed = Event::EnvironmentRemoved { environment: id, reason };
+        self.inner.ledger.append(record.id, Some(run), vec![removed])?;
+        if let Err(error) = lease::discard_dir(&self.inner.layout, id) {
+            tracing::warn!(%error, environment = %id, "could not delete a half-made environment");
+        }
+        self.drop_parts(&id.to_string()).await;
+        Ok(problem)
     }
 
     /// Starts an environment's sandbox over what is on disk.
@@ -334,12 +376,13 @@ impl Engine {
             .listeners()
             .await
             .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
+        let (parts, listeners) = self.lead_to_parts(task, &lease, listeners)?;
         let egress = serve(self.inner.ledger.clone(), task, listeners, &lease.terms().egress)
             .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
         let mut events = sandbox.events();
         let services = self.supervise(task, &lease, &sandbox);
-        let live = Live { lease, sandbox, egress: Arc::new(egress), services };
+        let live = Live { lease, sandbox, egress: Arc::new(egress), services, parts };
         lock(&self.inner.environments.live).insert(id, live.clone());
         self.inner.environments.touch(id);
         self.open_ports(task, live.lease.terms());
@@ -493,6 +536,8 @@ impl Engine {
             Err(_) => lease::discard_dir(&self.inner.layout, environment.id)
                 .map_err(|e| Problem::internal("could not delete the environment", &e))?,
         }
+        // A server that does not answer is asked again later.
+        let _ = tokio::time::timeout(DROPPING, self.drop_parts(&environment.id.to_string())).await;
         if record.isolation == Isolation::Worktree && !record.has_unlanded_work() {
             // Made with the worktree, and at its base still.
             self.drop_branch(record).await;
@@ -540,7 +585,9 @@ fn gateway_listener(listener: offshoot_sandbox::Listener) -> offshoot_gateway::L
     use offshoot_sandbox::ListenerKind as Inside;
     let kind = match listener.kind {
         Inside::Proxy => offshoot_gateway::ListenerKind::Proxy,
-        Inside::Transparent { .. } | Inside::Port { .. } => offshoot_gateway::ListenerKind::Transparent,
+        Inside::Transparent { .. } | Inside::Port { .. } | Inside::Served { .. } => {
+            offshoot_gateway::ListenerKind::Transparent
+        }
     };
     offshoot_gateway::Listener { kind, socket: std::net::TcpListener::from(listener.fd) }
 }

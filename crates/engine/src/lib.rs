@@ -11,6 +11,7 @@
 //! | `environments` | sandboxes: made, adopted, thawed, brought up again, taken away |
 //! | `services` | databases and the like: planned, looked after, waited for |
 //! | `adopt` | worktrees that others made |
+//! | `databases` | parts of shared servers: made, led to, dropped, now or later |
 //! | `worktrees` | environments without a boundary: when, of what, and their files |
 //! | `apps` | a project's long-lived commands, for a person to look at |
 //! | `doors` | host names and ports of this machine that lead inside |
@@ -35,6 +36,7 @@ mod capacity;
 mod cleanup;
 mod clock;
 mod converse;
+mod databases;
 mod dispatch;
 mod doors;
 mod engine;

@@ -83,7 +83,9 @@ impl Engine {
                 Event::RunEnded { end: RunEnd::Stopped, reason: "taken down".to_owned() },
             );
         }
-        if record.environment.as_ref().is_none_or(|e| e.state == EnvironmentState::Creating) {
+        // Removed: a daemon that was killed never made it whole.
+        let wanted = [EnvironmentState::Creating, EnvironmentState::Removed];
+        if record.environment.as_ref().is_none_or(|e| wanted.contains(&e.state)) {
             let live = self.ready(record.id).await?;
             self.services_ready(&live).await?;
         }

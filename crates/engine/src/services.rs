@@ -32,17 +32,12 @@ use crate::{
 /// Name of the file in which a project says what it runs on.
 pub const SERVICES_FILE: &str = "services.json";
 
-/// What the project's services come to on this machine; none without a `services.json`.
-pub(crate) async fn plans(
-    root: &Path,
-    tools: &Tools,
-    images: &Images,
-    progress: Progress<'_>,
-) -> Result<Plans, Problem> {
+/// The project's services; none without a `services.json`.
+pub(crate) fn read(root: &Path) -> Result<Services, Problem> {
     let path = root.join(SERVICES_FILE);
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Plans::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Services::default()),
         Err(error) => {
             return Err(Problem::new(
                 ProblemKind::Unavailable,
@@ -51,11 +46,21 @@ pub(crate) async fn plans(
             ));
         }
     };
-    let services = Services::parse(&text).map_err(|error| {
+    Services::parse(&text).map_err(|error| {
         project::config_problem(&path, &text, &error).hint("docs/services.md says what a service can have")
-    })?;
+    })
+}
+
+/// What those with a server of their own come to on this machine.
+pub(crate) async fn plans(
+    services: &Services,
+    root: &Path,
+    tools: &Tools,
+    images: &Images,
+    progress: Progress<'_>,
+) -> Result<Plans, Problem> {
     let sources = Sources { tools, repository: root, images, progress };
-    Plans::make(&services, &sources).await.map_err(|error| plan_problem(&error))
+    Plans::make(services, &sources).await.map_err(|error| plan_problem(&error))
 }
 
 fn plan_problem(error: &PlanError) -> Problem {
@@ -81,7 +86,7 @@ pub(crate) fn data_problem(error: DataError) -> Problem {
     }
 }
 
-fn failed(service: &str, failure: &Failure) -> Problem {
+pub(crate) fn failed(service: &str, failure: &Failure) -> Problem {
     Problem::new(
         ProblemKind::Failed,
         "service_failed",
@@ -101,12 +106,13 @@ impl Engine {
 
     /// Waits until the services of a task's environment are ready.
     pub(crate) async fn services_ready(&self, live: &Live) -> Result<(), Problem> {
-        live.services.ready().await.map_err(|(service, failure)| failed(&service, &failure))
+        live.services.ready().await.map_err(|(service, failure)| failed(&service, &failure))?;
+        live.parts.ready().await
     }
 }
 
 /// Records what happened to a service.
-fn record(ledger: &Ledger, task: TaskId, environment: EnvironmentId, service: &str, told: Told) {
+pub(crate) fn record(ledger: &Ledger, task: TaskId, environment: EnvironmentId, service: &str, told: Told) {
     let service = service.to_owned();
     let event = match told {
         Told::Starting => Event::ServiceStarting { environment, service },

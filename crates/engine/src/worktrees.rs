@@ -262,6 +262,7 @@ impl Engine {
             services: Vec::new(),
             ports,
             others: Vec::new(),
+            parts: Vec::new(),
             runtime: Runtime::Worktree(Place {
                 common_dir: repository.common_dir().to_owned(),
                 path: path.to_owned(),

@@ -453,6 +453,7 @@ impl Layers {
                 hosts: Vec::new(),
                 env: work.env.clone(),
                 egress: work.egress.clone(),
+                served: Vec::new(),
                 limits: work.limits,
             })
             .await;

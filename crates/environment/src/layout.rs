@@ -8,6 +8,7 @@
 //!     layers/<layer>/    workspace/, home/, layer.json: immutable once layer.json is there
 //!     stacks/<commit>    which layers make up a commit's files
 //!     building/<uuid>/   a layer being made; swept at start
+//!   databases/<owner>    what was begun on shared database servers
 //!   images/              images of services, unpacked
 //!   ports/<first>        who has a block of the host's ports
 //!   trash/<uuid>/        renamed here first, then deleted
@@ -82,6 +83,11 @@ impl Layout {
     /// Ports of the host that environments hold, a file for each block.
     pub fn ports(&self) -> PathBuf {
         self.root.join("ports")
+    }
+
+    /// What was begun on shared database servers, a file for each owner.
+    pub fn databases(&self) -> PathBuf {
+        self.root.join("databases")
     }
 
     /// What is being deleted.

@@ -23,6 +23,7 @@ use offshoot_sandbox::{ConnectError, StartError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    database::Part,
     layers::{Layers, Stack},
     layout::Layout,
     machine::{Machine, Room},
@@ -76,6 +77,9 @@ pub struct Terms {
     /// Its other repositories.
     #[serde(default)]
     pub others: Vec<Other>,
+    /// Its parts of shared servers.
+    #[serde(default)]
+    pub parts: Vec<Part>,
 }
 
 /// Why an environment could not be brought up, found or taken away.
@@ -228,10 +232,14 @@ impl Lease {
                 tools: &terms.tools,
                 binds: terms.binds.clone(),
                 mounts,
-                hosts: Plans::hosts(&terms.services),
+                hosts: Plans::hosts(&terms.services)
+                    .into_iter()
+                    .chain(terms.parts.iter().map(Part::host_line))
+                    .collect(),
                 monitor: self.monitor(&stack),
                 env: terms.env.clone(),
                 egress: terms.egress.clone(),
+                served: terms.parts.iter().map(Part::served).collect(),
                 limits: terms.limits,
             })
             .await

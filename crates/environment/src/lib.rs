@@ -1,5 +1,6 @@
 //! One lease: workspace layers, sandbox, limits.
 //!
+//! - [`database`]: parts of database servers that run already
 //! - [`layout`]: where things lie below the state directory
 //! - [`machine`]: starting sandboxes with the allow-list root file system, and running commands in them
 //! - [`layers`]: immutable trees shared by environments, each made in a builder sandbox
@@ -14,6 +15,7 @@
 //! - [`written`]: what a run wrote
 //! - [`remove`]: deleting what hostile processes wrote
 
+pub mod database;
 pub mod layers;
 pub mod layout;
 pub mod lease;

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
     io,
+    net::SocketAddrV4,
     path::{Path, PathBuf},
 };
 
@@ -67,6 +68,8 @@ pub struct Room<'a> {
     pub env: BTreeMap<String, String>,
     /// What may be reached.
     pub egress: Vec<EgressRule>,
+    /// Loopback addresses inside at which the holder of the listeners answers.
+    pub served: Vec<SocketAddrV4>,
     /// What may be used.
     pub limits: Limits,
 }
@@ -144,7 +147,7 @@ impl Machine {
             mounts,
             workdir: room.workspace.to_owned(),
             env: environment_variables(&home, &self.identity.name, room.tools, &room.hosts, room.env),
-            network: Network { egress: room.egress },
+            network: Network { egress: room.egress, served: room.served },
             limits: SandboxLimits {
                 memory_bytes: room.limits.memory_bytes,
                 processes: room.limits.processes.into(),

@@ -24,17 +24,20 @@
 //! | `preview/upstream` | its connections to apps |
 //! | `preview/page` | the proxy's own pages |
 //! | `preview/refusal` | why a request gets no answer from an app |
+//! | `door` | the way to one shared server, as one guest of it |
 //! | `forward` | a port of this machine that leads inside |
 //! | `pass` | bytes between two connections |
 //! | `accept` | accepting, bounded |
 
 mod accept;
+mod door;
 mod egress;
 mod forward;
 mod pass;
 mod preview;
 
 pub use accept::ServeError as ListenError;
+pub use door::{Door, Guest};
 pub use egress::{
     Egress, EgressPolicy, Limits, Listener, ListenerKind, Options, ServeError,
     dial::{Resolve, Resolver, SystemResolver},

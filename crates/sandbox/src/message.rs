@@ -221,6 +221,13 @@ pub enum ListenerKind {
         /// The exact name; `None` for a wildcard rule (the name is not known from the address).
         host: Option<HostName>,
     },
+    /// One of [`crate::Network::served`].
+    Served {
+        /// The loopback address inside.
+        address: std::net::Ipv4Addr,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// From shim to init.

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    net::SocketAddrV4,
     path::{Path, PathBuf},
 };
 
@@ -163,6 +164,10 @@ pub enum Mount {
 pub struct Network {
     /// The allow-list. Only ever appended to while the environment lives (see [`crate::network`]).
     pub egress: Vec<EgressRule>,
+    /// Loopback addresses inside at which the holder of the listeners answers, besides the proxy: what is found there is its
+    /// business. No server inside can have them.
+    #[serde(default)]
+    pub served: Vec<SocketAddrV4>,
 }
 
 /// Limits for all processes inside together, unless said otherwise.

@@ -7,6 +7,7 @@
 //! - [`model`]: a server that speaks the model APIs and makes real agents do it (binary `offshoot-scripted-model`)
 //! - [`repo`]: git repositories to work on
 //! - [`agents`]: the real agent CLIs, in exact versions
+//! - [`servers`]: database servers on the loopback
 //! - [`user`]: an ordinary user to test as, when root
 
 pub mod agents;
@@ -14,4 +15,5 @@ pub mod model;
 pub mod repo;
 pub mod script;
 pub mod scripted_agent;
+pub mod servers;
 pub mod user;

@@ -136,6 +136,9 @@ const REDIS: Facts = Facts {
     besides: &[],
 };
 
+/// With the number of the database that is the environment's. Whoever connects is logged in already.
+const SHARED_REDIS: &str = "redis://{host}:{port}/{database}";
+
 const VALKEY: Facts = Facts {
     name: "valkey",
     inject: &[("VALKEY_URL", "redis://{host}:{port}"), ("REDIS_URL", "redis://{host}:{port}")],
@@ -221,7 +224,9 @@ impl Preset {
     pub fn supports(self, isolation: DataIsolation) -> bool {
         match isolation {
             DataIsolation::Server => true,
-            DataIsolation::Database => matches!(self, Self::Postgres | Self::Mysql | Self::Mariadb),
+            DataIsolation::Database => {
+                matches!(self, Self::Postgres | Self::Mysql | Self::Mariadb | Self::Redis | Self::Valkey)
+            }
             DataIsolation::Schema => self == Self::Postgres,
         }
     }
@@ -262,11 +267,13 @@ impl Preset {
 
     pub(super) fn injected(self, isolation: DataIsolation) -> BTreeMap<String, Template> {
         let parsed = |text: &str| text.parse::<Template>().ok();
+        let shared = isolation != DataIsolation::Server && matches!(self, Self::Redis | Self::Valkey);
         let mut templates: BTreeMap<String, Template> = self
             .facts()
             .inject
             .iter()
-            .filter_map(|(name, text)| Some(((*name).to_owned(), parsed(text)?)))
+            .map(|(name, text)| (*name, if shared { SHARED_REDIS } else { text }))
+            .filter_map(|(name, text)| Some((name.to_owned(), parsed(text)?)))
             .collect();
         if isolation == DataIsolation::Schema {
             // The server itself looks into this schema first for the user that every environment gets; told all the same.

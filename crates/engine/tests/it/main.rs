@@ -7,6 +7,7 @@
 
 mod approvals;
 mod audit;
+mod databases;
 mod doors;
 mod faults;
 mod hostile;

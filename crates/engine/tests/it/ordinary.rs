@@ -8,8 +8,10 @@ use offshoot_testkit::user;
 use crate::stage::{binaries, place};
 
 /// What behaves differently for an ordinary user: who owns files, what the kernel lets him limit, freeze and mount.
-const TESTS: [&str; 9] = [
+const TESTS: [&str; 11] = [
     "doors::",
+    "databases::environments_have",
+    "databases::at::re",
     "faults::at::l",
     "faults::at::harvest",
     "faults::at::run_l",

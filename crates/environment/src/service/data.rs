@@ -15,10 +15,10 @@ use std::{
 use offshoot_core::{
     egress::EgressRule,
     fault,
-    service::{Seed, VolumeSource},
+    service::{Seed, Service, VolumeSource},
 };
 use offshoot_git::{GitError, store::Store};
-use offshoot_sandbox::{ExecRequest, Exit, Stdio};
+use offshoot_sandbox::{ExecRequest, ExecRoot, Exit, Stdio};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -134,36 +134,8 @@ impl Layers {
         for dir in &plan.data {
             add(&dir.to_string_lossy());
         }
-        let mut paths = match &plan.service.seed {
-            None => Vec::new(),
-            Some(Seed::Sql(files)) => files.clone(),
-            Some(Seed::Directory(path)) => vec![path.clone()],
-            Some(Seed::Command(command)) => {
-                add(command);
-                // What the command reads is not known: anything in the commit.
-                add(&from.commit.to_string());
-                Vec::new()
-            }
-        };
-        // What it is shown of the workspace is read when it starts for the first time.
-        for volume in &plan.service.volumes {
-            if let VolumeSource::Workspace(path) = &volume.source {
-                paths.push(path.clone());
-            }
-        }
-        for path in paths {
-            let (store, commit, at) = (store.clone(), from.commit.clone(), path.as_str().to_owned());
-            let object = tokio::task::spawn_blocking(move || store.object_at(&commit, &at))
-                .await
-                .map_err(|_| LayerError::Interrupted)?
-                .map_err(DataError::Git)?;
-            let Some(object) = object else {
-                return Err(DataError::NoSeed {
-                    service: plan.service.name.to_string(),
-                    path: path.to_string(),
-                });
-            };
-            add(&object.to_string());
+        for word in seeded_by(store, from, &plan.service).await? {
+            add(&word);
         }
         let hex: String = hash.finalize().iter().take(10).map(|b| format!("{b:02x}")).collect();
         Ok(format!("data-{}-{hex}", plan.service.name))
@@ -220,6 +192,7 @@ impl Layers {
                 hosts: Plans::hosts(&services.plans),
                 env,
                 egress: egress.to_vec(),
+                served: Vec::new(),
                 limits: room.limits,
             })
             .await
@@ -259,6 +232,43 @@ impl Layers {
         }
         Ok(())
     }
+}
+
+/// What a service's first data are made of, in words that change with it.
+pub(crate) async fn seeded_by(
+    store: &Store,
+    from: &CheckoutPlan,
+    service: &Service,
+) -> Result<Vec<String>, DataError> {
+    let mut words = Vec::new();
+    let mut paths = match &service.seed {
+        None => Vec::new(),
+        Some(Seed::Sql(files)) => files.clone(),
+        Some(Seed::Directory(path)) => vec![path.clone()],
+        Some(Seed::Command(command)) => {
+            // What the command reads is not known: anything in the commit.
+            words.extend([command.clone(), from.commit.to_string()]);
+            Vec::new()
+        }
+    };
+    // What it is shown of the workspace is read when it starts for the first time.
+    for volume in &service.volumes {
+        if let VolumeSource::Workspace(path) = &volume.source {
+            paths.push(path.clone());
+        }
+    }
+    for path in paths {
+        let (store, commit, at) = (store.clone(), from.commit.clone(), path.as_str().to_owned());
+        let object = tokio::task::spawn_blocking(move || store.object_at(&commit, &at))
+            .await
+            .map_err(|_| LayerError::Interrupted)?
+            .map_err(DataError::Git)?;
+        let Some(object) = object else {
+            return Err(DataError::NoSeed { service: service.name.to_string(), path: path.to_string() });
+        };
+        words.push(object.to_string());
+    }
+    Ok(words)
 }
 
 /// What is missing and all that it depends on; everything, if a command wants to reach it.
@@ -301,7 +311,7 @@ async fn seed_one(
                 let path = workspace.join(file.as_str()).to_string_lossy().into_owned();
                 let argv = ["/bin/sh", "-c", load, "seed", &path].map(str::to_owned).to_vec();
                 let id = format!("seed-{}-{at}", plan.service.name);
-                run(sandbox, plan, true, id, argv, dir)
+                run(sandbox, plan.env.clone(), plan.root.clone(), id, argv, dir)
                     .await
                     .map_err(|reason| failed(format!("{file}: {reason}")))?;
             }
@@ -314,22 +324,22 @@ async fn seed_one(
             let from = workspace.join(path.as_str()).to_string_lossy().into_owned();
             let script = "cp -a \"$1/.\" \"$2/\"";
             let argv = ["/bin/sh", "-c", script, "seed", &from, &data.to_string_lossy()].map(str::to_owned);
-            run(sandbox, plan, true, format!("seed-{}", plan.service.name), argv.to_vec(), dir)
-                .await
-                .map_err(failed)
+            let id = format!("seed-{}", plan.service.name);
+            run(sandbox, plan.env.clone(), plan.root.clone(), id, argv.to_vec(), dir).await.map_err(failed)
         }
         Seed::Command(line) => {
             let argv = ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
-            run(sandbox, plan, false, format!("seed-{}", plan.service.name), argv, dir).await.map_err(failed)
+            let id = format!("seed-{}", plan.service.name);
+            run(sandbox, BTreeMap::new(), None, id, argv, dir).await.map_err(failed)
         }
     }
 }
 
-/// Runs a command in the service's own place (its root and variables), or in the workspace.
-async fn run(
+/// Runs a command in a service's own place (its root and variables), or in the workspace.
+pub(crate) async fn run(
     sandbox: &Sandbox,
-    plan: &Plan,
-    in_service: bool,
+    env: BTreeMap<String, String>,
+    root: Option<ExecRoot>,
     id: String,
     argv: Vec<String>,
     dir: &Path,
@@ -338,10 +348,6 @@ async fn run(
     let path = dir.join("seed.log");
     let open = || File::options().create(true).append(true).open(&path).map_err(|e| e.to_string());
     let stdio = Stdio::Files { stdin: None, stdout: open()?.into(), stderr: open()?.into() };
-    let (env, root) = match in_service {
-        true => (plan.env.clone(), plan.root.clone()),
-        false => (BTreeMap::new(), None),
-    };
     let request = ExecRequest { id: id.clone(), argv, env, stdio, root, ..ExecRequest::default() };
     sandbox.exec(request).await.map_err(|error| offshoot_core::problem::chain(&error))?;
     match tokio::time::timeout(SEED, sandbox.exit(&id, events)).await {

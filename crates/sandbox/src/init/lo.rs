@@ -29,7 +29,7 @@ use super::{
     SetupError, Step,
     netlink::{self, LO, Way},
 };
-use crate::{message::ListenerKind, network, sys};
+use crate::{message::ListenerKind, network, spec::Network, sys};
 
 /// Connections waiting to be accepted on one listener; a build opens a few dozen at once.
 const BACKLOG: i32 = 256;
@@ -41,8 +41,8 @@ pub(super) struct Gate {
     spare: Vec<OwnedFd>,
 }
 
-/// Makes the network inside and the gate. The listeners that every environment has, and those of `rules`, come with it.
-pub(super) fn bring_up(rules: &[EgressRule]) -> Result<(Gate, Vec<(ListenerKind, OwnedFd)>), SetupError> {
+/// Makes the network inside and the gate. The listeners that every environment has, and those that are `wanted`, come with it.
+pub(super) fn bring_up(wanted: &Network) -> Result<(Gate, Vec<(ListenerKind, OwnedFd)>), SetupError> {
     netlink::up(LO).step(|| "bring up lo".into())?;
     // Servers under test may take ports below 1024, as on the developer's own machine in a container.
     open_low_ports()?;
@@ -63,7 +63,7 @@ pub(super) fn bring_up(rules: &[EgressRule]) -> Result<(Gate, Vec<(ListenerKind,
         let listener = socket().and_then(|s| listening(s, Ipv4Addr::UNSPECIFIED, port));
         made.push((ListenerKind::Transparent { port }, listener.step(|| format!("listen on port {port}"))?));
     }
-    for (kind, address, port) in ports(rules, &[]) {
+    for (kind, address, port) in ports(&wanted.egress, &[]) {
         let listener = socket().and_then(|s| listening(s, address, port));
         made.push((kind, listener.step(|| format!("listen on {address}:{port}"))?));
     }
@@ -75,6 +75,11 @@ pub(super) fn bring_up(rules: &[EgressRule]) -> Result<(Gate, Vec<(ListenerKind,
         .step(|| "route the synthetic range".into())?;
     let proxy = tcp(Ipv4Addr::LOCALHOST, network::PROXY_PORT).step(|| "listen for the proxy".into())?;
     made.insert(0, (ListenerKind::Proxy, proxy));
+    for at in &wanted.served {
+        let (address, port) = (*at.ip(), at.port());
+        let listener = tcp(address, port).step(|| format!("listen on {at}"))?;
+        made.push((ListenerKind::Served { address, port }, listener));
+    }
     Ok((Gate { spare }, made))
 }
 

@@ -102,7 +102,7 @@ impl Init {
         let (mut listeners, mut network) = (Vec::new(), None);
         let all_names = spec.weak(Weakness::DnsFilter);
         if !spec.weak(Weakness::NetworkNamespace) {
-            let (gate, made) = lo::bring_up(&spec.network.egress)?;
+            let (gate, made) = lo::bring_up(&spec.network)?;
             listeners = made;
             let dns = Dns::start(Names::new(spec.network.egress.clone(), all_names))?;
             network = Some((dns, gate));

@@ -46,7 +46,7 @@ async fn allowed_names_lead_to_the_hosts_listeners() {
             ListenerKind::Port { port, host, .. } => {
                 *port == 5432 && wanted.ends_with(":5432") && host.as_ref().unwrap().as_str() == "db.example"
             }
-            ListenerKind::Proxy => false,
+            ListenerKind::Proxy | ListenerKind::Served { .. } => false,
         });
         let listener = TcpListener::from(listener.unwrap().fd.try_clone().unwrap());
         listener.set_nonblocking(false).unwrap();
@@ -94,7 +94,7 @@ async fn servers_may_bind_what_is_listened_on_outside_and_catch_nothing() {
             ListenerKind::Transparent { port: p } | ListenerKind::Port { port: p, .. } => {
                 p.to_string() == port
             }
-            ListenerKind::Proxy => false,
+            ListenerKind::Proxy | ListenerKind::Served { .. } => false,
         });
         let listener = TcpListener::from(listener.unwrap().fd.try_clone().unwrap());
         listener.set_nonblocking(false).unwrap();
