@@ -5,11 +5,11 @@
 //! the kernel anyway; this list is for calls that do not, or whose code has been a source of holes. Errors are those
 //! of a kernel built without the feature where that exists, so that programs fall back.
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 use libc::{
     BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW,
-    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, c_long, sock_filter,
+    SECCOMP_RET_ERRNO, SECCOMP_RET_KILL_PROCESS, SECCOMP_RET_USER_NOTIF, c_long, sock_filter,
 };
 
 use crate::sys;
@@ -95,6 +95,26 @@ const PERSONALITIES: &[u32] = &[0xFFFF_FFFF, 0, 0x0008, 0x0004_0000, 0x0004_0008
 pub(crate) fn install() -> io::Result<()> {
     sys::install_filter(&mut program())
 }
+
+/// Installs a filter that tells of every rename, and returns where they are told and answered. Fails where a listener is
+/// installed already (the kernel allows one), or the kernel is older than 5.19.
+pub(crate) fn listen_for_renames() -> io::Result<OwnedFd> {
+    let mut program = vec![load(NUMBER)];
+    for call in RENAMES {
+        program.push(unless(*call as u32, 1));
+        program.push(give(SECCOMP_RET_USER_NOTIF));
+    }
+    program.push(give(SECCOMP_RET_ALLOW));
+    sys::install_listening_filter(&mut program)
+}
+
+/// All ways to rename.
+const RENAMES: &[c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+];
 
 /// Calls with which root changes owners, users and groups: they have no effect for one that is root in name only.
 const NOMINAL: &[c_long] = &[

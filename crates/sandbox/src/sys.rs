@@ -147,6 +147,59 @@ pub(crate) fn install_filter(program: &mut [libc::sock_filter]) -> io::Result<()
         .map(|_| ())
 }
 
+/// Installs a filter like [`install_filter`] whose notifications are to be answered on the returned descriptor. A process
+/// that waits for an answer takes no signal but a deadly one.
+pub(crate) fn install_listening_filter(program: &mut [libc::sock_filter]) -> io::Result<OwnedFd> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: filter points to `length` instructions that live through the call; the kernel copies them.
+    let fd = check(unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const filter)
+    })?;
+    // SAFETY: a new descriptor that nobody else owns.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd as c_int) };
+    // The one who is woken by a notification runs where the one who waits did: half the time. Since Linux 6.6.
+    const SET_FLAGS: libc::Ioctl = 0x4008_2104_u32 as libc::Ioctl;
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
+    // SAFETY: takes integers only; an unknown request is refused.
+    unsafe { libc::ioctl(fd.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
+    Ok(fd)
+}
+
+/// A system call that waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notification {
+    pub id: u64,
+    /// Number of the thread, as the listener's pid namespace counts.
+    pub thread: u32,
+    pub call: c_long,
+    pub arguments: [u64; 6],
+}
+
+/// Takes the next notification. To be called when the descriptor is readable; else it waits.
+pub(crate) fn next_notification(listener: BorrowedFd<'_>) -> io::Result<Notification> {
+    // SAFETY: plain integers; the kernel wants them zeroed.
+    let mut got: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: got is of the type the request is made for and lives through the call.
+    check(unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut got) }.into())?;
+    Ok(Notification { id: got.id, thread: got.pid, call: got.data.nr.into(), arguments: got.data.args })
+}
+
+/// Answers a notification: with a result (0 or a negative error number), or by letting the kernel go on with the call.
+pub(crate) fn answer_notification(listener: BorrowedFd<'_>, id: u64, result: Option<i32>) {
+    let flags = if result.is_none() { libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32 } else { 0 };
+    let mut answer = libc::seccomp_notif_resp { id, val: 0, error: result.unwrap_or(0), flags };
+    // SAFETY: answer is of the type the request is made for and lives through the call. Who waited may be gone.
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer) };
+}
+
+/// Whether who waits for this answer still does.
+pub(crate) fn notification_waits(listener: BorrowedFd<'_>, id: u64) -> bool {
+    // SAFETY: id lives through the call, which reads it.
+    unsafe { libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id) == 0 }
+}
+
 /// Lets the command's process lead a session of its own, with its standard input as controlling terminal if asked, and
 /// take every signal: what init blocks would be inherited, and a shell that waits for its jobs would wait forever.
 pub(crate) fn own_session(command: &mut Command, terminal: bool) {

@@ -2,7 +2,7 @@
 //! nothing inside can look at it.
 //!
 //! `mounts` puts the file system together, `confine` gives up every right, `serve` is the loop, `spawn` starts
-//! processes, `starts` those that need more than that, `keep` keeps what one starts together, `dns` answers names, `lo` and `netlink` make the network, `usage` watches memory where no control group does.
+//! processes, `starts` those that need more than that, `keep` keeps what one starts together, `moves` and `moving` help with renames, `dns` answers names, `lo` and `netlink` make the network, `usage` watches memory where no control group does.
 //! `host` is the loop where there is no inside.
 
 #[cfg(fuzzing)]
@@ -14,6 +14,8 @@ mod host;
 mod keep;
 mod lo;
 mod mounts;
+mod moves;
+mod moving;
 mod netlink;
 mod serve;
 mod spawn;

@@ -25,6 +25,7 @@ use super::{
     dns::{Dns, Names},
     lo::{self, Gate},
     mounts,
+    moves::Moves,
     spawn::Program,
     starts::{Starts, Told},
     usage::{self, Scope},
@@ -70,6 +71,8 @@ struct Init {
     listening: Vec<ListenerKind>,
     workdir: String,
     starts: Starts,
+    /// Renames that wait for an answer.
+    moves: Option<Moves>,
     /// Leaders that the shim wants to hear about.
     spawned: BTreeSet<u32>,
     /// Requests that wait until nothing is left inside.
@@ -110,6 +113,7 @@ impl Init {
         rustix::process::umask(Mode::from_raw_mode(0o022));
         confine::limit(&spec, soft_memory)?;
         confine::drop_rights(&spec)?;
+        let moves = Moves::listen(&spec);
         let children = sys::child_signals().step(|| "watch children".into())?;
         let mut init = Self {
             socket: None,
@@ -118,6 +122,7 @@ impl Init {
             listening: Vec::new(),
             workdir: spec.workdir.display().to_string(),
             starts: Starts::new(exe),
+            moves,
             spawned: BTreeSet::new(),
             killing: Vec::new(),
             dials: Vec::new(),
@@ -166,20 +171,36 @@ impl Init {
         }
     }
 
-    /// Blocks until something is to be done; with a timeout only while the watchdog is on duty.
-    fn wait(&self) -> io::Result<()> {
+    /// Blocks until something is to be done but answering renames, which is done here, since it has to be quick; with a
+    /// timeout only while the watchdog is on duty.
+    fn wait(&mut self) -> io::Result<()> {
         let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
-        let mut fds = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
-        fds.extend(self.dials.iter().map(|dial| PollFd::new(&dial.socket, PollFlags::OUT)));
-        fds.extend(self.starts.sockets());
+        let mut what = vec![PollFd::new(socket, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+        what.extend(self.dials.iter().map(|dial| PollFd::new(&dial.socket, PollFlags::OUT)));
+        what.extend(self.starts.sockets());
         let dns: Vec<_> = self.network.iter().flat_map(|(dns, _)| dns.sockets()).collect();
-        fds.extend(dns.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        what.extend(dns.iter().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = self.look_at.map(|at| at.saturating_duration_since(Instant::now()));
         let left =
             left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
-        match rustix::event::poll(&mut fds, left.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(e) => Err(e.into()),
+        let others = what.len();
+        let listener = self.moves.as_ref().map(Moves::socket);
+        what.extend(listener.iter().map(|fd| PollFd::new(fd.as_ref(), PollFlags::IN)));
+        loop {
+            match rustix::event::poll(&mut what, left.as_ref()) {
+                Ok(_) => {}
+                Err(Errno::INTR) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            }
+            let renamed = what.get(others).is_some_and(|fd| fd.revents().contains(PollFlags::IN));
+            if let Some(moves) = self.moves.as_mut().filter(|_| renamed) {
+                moves.serve();
+            }
+            // Renames without a pause must not keep the watchdog from looking.
+            let late = self.look_at.is_some_and(|at| at <= Instant::now());
+            if !renamed || late || what[..others].iter().any(|fd| !fd.revents().is_empty()) {
+                return Ok(());
+            }
         }
     }
 
@@ -203,6 +224,11 @@ impl Init {
                     if self.starts.starting(pid) {
                         // Its pipe has ended with it.
                         self.finish_starts()?;
+                    }
+                    if let Some(moves) = &mut self.moves
+                        && moves.ended(pid, status.exit_status())
+                    {
+                        continue;
                     }
                     if self.spawned.remove(&pid) {
                         self.tell(&FromInit::Exited { pid, exit: exit(status) }, Vec::new())?;

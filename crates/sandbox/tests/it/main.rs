@@ -4,6 +4,7 @@
 mod host;
 mod inside;
 mod lifecycle;
+mod moves;
 mod ordinary;
 mod probe;
 mod roots;
