@@ -1,11 +1,10 @@
-//! The role between init and a program that gets a root and numbers of its own ([`ExecRoot`]) or is kept together with all
-//! it starts ([`Tree`]): sees to that, gives up the rights it took, and becomes the program.
+//! The role between init and a program that gets a root and numbers of its own ([`ExecRoot`]): moves itself there, gives up
+//! the rights that took, and becomes the program.
 //!
 //! A program of its own and not a part of init's child, because a process that is to map its numbers has to be one that
 //! its equals may look into: exec'ed with an empty environment, it holds nothing of init's memory and only the descriptors
 //! it is told. Everything here runs inside the sandbox with no right that an agent does not have. It is told what to do in
-//! a memory file, and answers on a pipe: a [`Refusal`], or nothing when the program runs. The keeper of a tree stays and
-//! holds the line to init.
+//! a memory file, and answers on a pipe: a [`Refusal`], or nothing when the program runs.
 
 use std::{
     collections::BTreeMap,
@@ -21,20 +20,16 @@ use std::{
 };
 
 use rustix::{
-    fs::{MemfdFlags, OFlags},
+    fs::MemfdFlags,
     io::FdFlags,
     mount::UnmountFlags,
-    net::{AddressFamily, RecvFlags, SocketFlags, SocketType},
-    pipe::PipeFlags,
     thread::{CapabilitySet, CapabilitySets},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    init,
-    message::{ExecRoot, Refusal, Tree},
-    seccomp,
-    sys::{self, Cloned},
+    message::{ExecRoot, Refusal},
+    seccomp, sys,
 };
 
 /// Second argument of the program (the first is the shim's) in this role; the descriptors' numbers follow.
@@ -43,38 +38,24 @@ const ROLE: &str = "enter";
 /// What to become.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Entering {
+    pub root: ExecRoot,
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: PathBuf,
-    pub root: Option<ExecRoot>,
-    pub tree: Option<Tree>,
 }
 
-/// A pipe that ends when the program runs or says why it does not, and the line to a tree's keeper.
-pub(crate) type Lines = (OwnedFd, Option<OwnedFd>);
-
 impl Entering {
-    /// The command that starts this role from the program at `exe`.
-    pub fn command(&self, exe: &OwnedFd) -> io::Result<(Command, Lines)> {
+    /// The command that starts this role from the program at `exe`. `tell` ends when the program runs, or says why it does
+    /// not.
+    pub fn command(&self, exe: &OwnedFd, tell: OwnedFd) -> io::Result<Command> {
         let mut what = File::from(rustix::fs::memfd_create("enter", MemfdFlags::CLOEXEC)?);
         serde_json::to_writer(&what, self)?;
         io::Seek::rewind(&mut what)?;
-        let (hear, tell) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let flags = rustix::fs::fcntl_getfl(&hear)?;
-        rustix::fs::fcntl_setfl(&hear, flags | OFlags::NONBLOCK)?;
-        let mut theirs = vec![OwnedFd::from(what), tell];
-        let mut line = None;
-        if self.tree.is_some() {
-            let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
-            let (ours, keeper) = rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)?;
-            theirs.push(keeper);
-            line = Some(ours);
-        }
         let mut command = Command::new(format!("/proc/self/fd/{}", exe.as_raw_fd()));
-        command.arg0("offshoot").args(["__shim", ROLE]).env_clear().current_dir("/");
-        command.args(theirs.iter().map(|fd| fd.as_raw_fd().to_string()));
-        sys::keep_open(&mut command, theirs);
-        Ok((command, (hear, line)))
+        let numbers = [what.as_raw_fd(), tell.as_raw_fd()].map(|n| n.to_string());
+        command.arg0("offshoot").args(["__shim", ROLE]).args(numbers).env_clear().current_dir("/");
+        sys::keep_open(&mut command, vec![what.into(), tell]);
+        Ok(command)
     }
 }
 
@@ -86,17 +67,9 @@ pub(crate) fn role(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode
     }
     let mut descriptor = || sys::adopt(arguments.next()?.to_str()?.parse().ok()?).ok();
     let (Some(what), Some(tell)) = (descriptor(), descriptor()) else { return Some(ExitCode::FAILURE) };
-    let line = descriptor();
-    let close = |fd: &OwnedFd| rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
-    let refusal = match close(&tell).and_then(|()| line.as_ref().map_or(Ok(()), close)) {
-        Ok(()) => become_it(what, tell, line),
-        Err(e) => Some((tell, system("prepare", &e.into()))),
-    };
-    if let Some((tell, refusal)) = refusal {
-        let text = serde_json::to_vec(&refusal).unwrap_or_default();
-        // Init may be gone; then this is, too.
-        let _ = File::from(tell).write_all(&text);
-    }
+    let text = serde_json::to_vec(&become_it(what, &tell)).unwrap_or_default();
+    // Init may be gone; then this is, too.
+    let _ = File::from(tell).write_all(&text);
     Some(ExitCode::FAILURE)
 }
 
@@ -105,62 +78,27 @@ fn system(step: &str, error: &io::Error) -> Refusal {
 }
 
 /// Returns only when it could not be done.
-fn become_it(what: OwnedFd, tell: OwnedFd, line: Option<OwnedFd>) -> Option<(OwnedFd, Refusal)> {
+fn become_it(what: OwnedFd, tell: &OwnedFd) -> Refusal {
+    if let Err(e) = rustix::io::fcntl_setfd(tell, FdFlags::CLOEXEC) {
+        return system("prepare", &e.into());
+    }
     let mut text = Vec::new();
     let read = File::from(what).read_to_end(&mut text);
     let what: Entering = match read.and_then(|_| Ok(serde_json::from_slice(&text)?)) {
         Ok(what) => what,
-        Err(e) => return Some((tell, system("read what to start", &e))),
+        Err(e) => return system("read what to start", &e),
     };
-    let tell = match what.tree.zip(line) {
-        Some((tree, line)) => match divide(tree, line, tell) {
-            Ok(tell) => tell?,
-            Err((tell, e)) => return Some((tell, system("start a keeper", &e))),
-        },
-        None => tell,
-    };
-    Some((tell, execute(what)))
-}
-
-/// Forks: this process becomes the keeper, the child goes on. None when it is not to go on.
-fn divide(tree: Tree, line: OwnedFd, tell: OwnedFd) -> Result<Option<OwnedFd>, (OwnedFd, io::Error)> {
-    if tree.hold && !matches!(rustix::net::recv(&line, &mut [0; 1], RecvFlags::empty()), Ok((1, _))) {
-        return Ok(None);
-    }
-    if let Err(e) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-        return Err((tell, e.into()));
-    }
-    // Signals to its group are the program's.
-    sys::block_signals();
-    match sys::clone_into(0, None) {
-        Ok(Cloned::Child) => Ok(Some(tell)),
-        Ok(Cloned::Parent { pid, .. }) => {
-            drop(tell);
-            sys::forget_standard();
-            init::keep(pid, &line, tree.memory_bytes)
-        }
-        Err(e) => Err((tell, e)),
-    }
-}
-
-/// Returns only when it could not be done.
-fn execute(what: Entering) -> Refusal {
-    let Entering { argv, env, cwd, root, .. } = what;
-    if let Some(root) = &root
-        && let Err(e) = change_root(root)
-    {
+    let Entering { root, argv, env, cwd } = what;
+    if let Err(e) = change_root(&root) {
         return system(&format!("change the root to {}", root.path.display()), &e);
     }
     if let Err(e) = rustix::process::chdir(&cwd) {
         return Refusal::NotFound(format!("{}: {}", cwd.display(), io::Error::from(e)));
     }
-    if let Some(root) = root
-        && let Err(e) = give_up(root.uid)
-    {
+    if let Err(e) = give_up(root.uid) {
         return system("give up rights", &e);
     }
     let Some((name, arguments)) = argv.split_first() else { return Refusal::Invalid("no program".into()) };
-    sys::unblock_signals();
     let error = Command::new(name).args(arguments).env_clear().envs(env).exec();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {

@@ -56,6 +56,21 @@ pub(crate) fn close_from(first: u32) {
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 
+/// Closes every descriptor but the standard ones and these. Only for a process that uses no other any more.
+pub(crate) fn close_all_but(kept: &[c_int]) {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(*fd).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd > first {
+            // SAFETY: takes integers only; by this function's contract nobody uses these descriptors.
+            unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+        }
+        first = first.max(fd + 1);
+    }
+    close_from(first);
+}
+
 /// Takes a descriptor number that this process was started with. At most once per number.
 pub(crate) fn adopt(fd: c_int) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD only looks whether the number is open.
@@ -211,6 +226,17 @@ pub(crate) fn own_session(command: &mut Command, terminal: bool) {
             if terminal {
                 rustix::process::ioctl_tiocsctty(BorrowedFd::borrow_raw(0))?;
             }
+            Ok(())
+        });
+    }
+}
+
+/// Lets the command's process take every signal, whatever this one blocks.
+pub(crate) fn take_signals(command: &mut Command) {
+    // SAFETY: the closure makes one system call and allocates nothing, so it may run between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            unblock_signals();
             Ok(())
         });
     }

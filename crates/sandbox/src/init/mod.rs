@@ -23,7 +23,6 @@ mod starts;
 mod usage;
 
 pub(crate) use host::main as host_main;
-pub(crate) use keep::keep;
 pub(crate) use serve::main;
 
 /// What could not be set up.

@@ -4,7 +4,7 @@
 //! Used by both loops, inside and on the host. What comes from here is told to the shim by them. What a keeper says is one
 //! number: it runs where hostile processes could make it say anything.
 
-use std::{collections::BTreeMap, io, os::fd::OwnedFd};
+use std::{collections::BTreeMap, os::fd::OwnedFd};
 
 use rustix::{
     event::{PollFd, PollFlags},
@@ -13,7 +13,7 @@ use rustix::{
     process::{Pid, PidfdFlags},
 };
 
-use super::spawn::{self, Program};
+use super::spawn::{self, Program, Started};
 use crate::message::{FromInit, Refusal};
 
 /// Longest reason a process may give for not having become what it was to be: a path and a sentence, in one write.
@@ -45,25 +45,16 @@ impl Starts {
 
     /// Starts a program. Nothing is told yet if more has to happen.
     pub fn start(&mut self, n: u64, program: &Program, fds: Vec<OwnedFd>) -> Option<Told> {
-        let result = if program.directly() {
-            spawn::directly(program, fds).map(|(pid, master)| (pid, master, None))
-        } else {
-            let exe = self.exe.as_ref();
-            let gone = || io::Error::other("this version of offshoot is not installed any more");
-            exe.ok_or_else(gone).and_then(|exe| spawn::by_entering(program, fds, exe))
-        };
-        let (pid, master, lines) = match result {
+        let Started { pid, master, tell, line } = match spawn::spawn(program, fds, self.exe.as_ref()) {
             Ok(started) => started,
-            Err(e) => return Some(refused(n, refusal(program, &e))),
+            Err(e) => return Some(refused(n, program.refusal(&e))),
         };
-        let Some((tell, control)) = lines else {
+        let Some(tell) = tell else {
             return Some((FromInit::Spawned { n, pid }, master.into_iter().collect()));
         };
         self.starting.push(Starting { n, pid, master, tell });
+        self.keepers.extend(line.map(|line| (pid, line)));
         let held = program.tree.is_some_and(|tree| tree.hold);
-        if let Some(control) = control {
-            self.keepers.insert(pid, control);
-        }
         let pid = Pid::from_raw(pid as i32).filter(|_| held)?;
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => Some((FromInit::Held { n }, vec![handle])),
@@ -143,13 +134,4 @@ impl Starts {
 
 fn refused(n: u64, refusal: Refusal) -> Told {
     (FromInit::Refused { n, refusal }, Vec::new())
-}
-
-/// Why a program was not started.
-fn refusal(program: &Program, error: &io::Error) -> Refusal {
-    let text = format!("{}: {error}", program.argv.first().map_or("", String::as_str));
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Refusal::NotFound(text),
-        _ => Refusal::System(text),
-    }
 }

@@ -183,7 +183,7 @@ async fn a_kept_process_has_terminal_and_input() {
     connection.down().await.unwrap();
 }
 
-/// The keeper runs Offshoot's own program, which an ordinary user's sandbox is the owner of.
+/// The keeper shares init's memory.
 #[tokio::test]
 async fn a_keeper_gives_nothing_away() {
     let stage = Stage::new();
@@ -192,19 +192,44 @@ async fn a_keeper_gives_nothing_away() {
     up(&connection, "kept").await;
     let keeper = connection.execs().await.unwrap()[0].pid;
     let script = format!(
-        "cd /proc/{keeper} && readlink exe; (: > exe) 2>&1; chmod 777 exe 2>&1; tr '\\0' ' ' < environ; \
-         tr '\\0' '\\n' < cmdline; for fd in fd/*; do readlink $fd; done; grep -E '^Cap|NoNew' status"
+        "cd /proc/{keeper} || exit 9; for f in mem environ maps syscall; do cat $f >/dev/null 2>&1 && echo $f; done; \
+         for f in exe root cwd; do readlink $f && echo $f; done; ls fd && echo fd; (: > exe) && echo written; \
+         python3 -c 'import ctypes; print(ctypes.CDLL(None).ptrace(16,{keeper},0,0))'; grep -E '^(Cap|NoNew)' status"
     );
     let (code, out, err) = shell(&connection, "agent", &script).await;
     assert_eq!(code, Exit::Code(0), "{out}{err}");
-    assert!(out.matches("Read-only file system").count() >= 2, "{out}");
+    let (said, status) = out.split_once("CapInh").unwrap();
+    assert_eq!(said, "-1\n", "{out}{err}");
     assert!(
-        !out.contains("target") && !out.contains("suite") && !out.contains("PATH="),
-        "no host path: {out}"
+        status.lines().filter(|l| l.starts_with("Cap")).all(|l| l.ends_with("\t0000000000000000")),
+        "{out}"
     );
-    for line in out.lines().filter(|l| l.starts_with("Cap")) {
-        assert!(line.split_whitespace().last().unwrap().bytes().all(|b| b == b'0'), "{line}");
+    assert!(status.contains("NoNewPrivs:\t1"), "{out}");
+    connection.down().await.unwrap();
+}
+
+/// In a service's root, Offshoot's own program runs for a moment, which an ordinary user's sandbox is the owner of.
+#[tokio::test]
+async fn the_program_that_enters_a_root_cannot_be_written() {
+    let mut stage = Stage::new();
+    with_root(&mut stage);
+    let connection = stage.up().await;
+    let script = "import os,glob\n\
+                  print('up',flush=True)\n\
+                  seen,written=set(),[]\n\
+                  while 'done' not in os.listdir('.'):\n  for p in glob.glob('/proc/[0-9]*/cmdline'):\n    try:\n\
+                  \x20     if b'enter' in open(p,'rb').read():\n        seen.add(p); e=os.path.dirname(p)+'/exe'\n\
+                  \x20       os.chmod(e,0o777); written.append(p)\n    except OSError: pass\n\
+                  print(len(seen)>0,written)";
+    let hunter = connection.exec(request("hunter", &["python3", "-c", script], Stdio::Journal)).await;
+    hunter.unwrap();
+    up(&connection, "hunter").await;
+    for n in 0..30 {
+        connection.exec(in_root(&format!("s{n}"), 9, &["true"])).await.unwrap();
     }
-    assert!(out.contains("NoNewPrivs:\t1"), "{out}");
+    shell(&connection, "stop", "touch done").await;
+    event(&connection, |_| said(&connection, "hunter", Kind::Stdout).contains('[')).await;
+    let out = said(&connection, "hunter", Kind::Stdout);
+    assert!(out.ends_with("[]\n"), "{out}");
     connection.down().await.unwrap();
 }
