@@ -14,7 +14,16 @@ const ROUNDS: u32 = 120;
 const PRELUDE: &str = r#"
 export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@a GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@a GIT_MERGE_AUTOEDIT=no
 exec 2>/tmp/said
-told() { [ "$(git ls-files -f | grep -c '^h')" -gt "$1" ] || { echo "git is not told: $(git ls-files -f | grep -c '^h')"; exit 1; }; }
+# Whoever looks within 30 ms of the mount, which touches the root, is told once more to look at everything.
+told() {
+  for look in 1 2 3; do
+    known=$(git ls-files -f | grep -c '^h')
+    [ "$known" -gt "$1" ] && return
+    git status >/dev/null
+  done
+  echo "git is not told: $known"
+  exit 1
+}
 check() {
   git status --porcelain -z | tr '\0' '\n' >/tmp/got
   GIT_OPTIONAL_LOCKS=0 git -c core.fsmonitor=false -c core.untrackedCache=false status --porcelain -z | tr '\0' '\n' >/tmp/want
