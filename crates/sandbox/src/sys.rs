@@ -309,6 +309,15 @@ pub(crate) fn unblock_signals() {
     }
 }
 
+/// What whoever started this process ignores, as `nohup` does, is not ignored by what it starts.
+pub(crate) fn default_signals() {
+    // A broken pipe is an error here, and a signal again in what is started; both are the standard library's doing.
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: integers only; no handler is installed. Refused for signals that cannot be set.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// Gives memory that the allocator holds but does not use back to the kernel.
 pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]

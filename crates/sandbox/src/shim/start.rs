@@ -38,6 +38,7 @@ pub fn shim_main() -> ExitCode {
     if let Some(code) = enter::role(std::env::args_os().skip(1)) {
         return code;
     }
+    sys::default_signals();
     let socket = match take_socket() {
         Ok(socket) => socket,
         Err(e) => {

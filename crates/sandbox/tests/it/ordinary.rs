@@ -24,8 +24,9 @@ fn the_suite_passes_as_an_ordinary_user_too() {
     std::fs::copy(shim(), &copied).unwrap();
     std::fs::copy(probe(), &attacker).unwrap();
     let (name, value) = VARIABLE.split_once('=').unwrap();
-    let output = Command::new("setpriv")
-        .args(["--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups", "--"])
+    // As somebody starts it who will leave: what is ignored outside is not ignored inside.
+    let output = Command::new("nohup")
+        .args(["setpriv", "--reuid", ORDINARY, "--regid", ORDINARY, "--clear-groups", "--"])
         .arg(&suite)
         .arg("--test-threads=2")
         .env_clear()
