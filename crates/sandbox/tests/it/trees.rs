@@ -12,7 +12,15 @@ fn tree(id: &str, script: &str) -> ExecRequest {
 }
 
 async fn up(connection: &Connection, exec: &str) {
-    event(connection, |_| said(connection, exec, Kind::Stdout).contains("up")).await;
+    heard(connection, exec, "up").await;
+}
+
+/// Waits until a process has said this. The event of it may have passed already.
+async fn heard(connection: &Connection, exec: &str, text: &str) {
+    let said = || said(connection, exec, Kind::Stdout).contains(text);
+    if !said() {
+        event(connection, |_| said()).await;
+    }
 }
 
 /// Processes besides init, as told from inside; dead ones that nobody has asked after yet do not count.
@@ -77,7 +85,7 @@ async fn a_service_is_stopped_whole() {
     connection.signal("killed", libc::SIGKILL).await.unwrap();
     assert_eq!(exit(&connection, "killed").await, Exit::Signal(libc::SIGKILL));
     assert_eq!(processes(&connection, "after-kill").await, before);
-    let polite = format!("{DAEMONS} trap 'exit 5' TERM; while :; do sleep 0.1; done");
+    let polite = format!("trap 'exit 5' TERM; {DAEMONS} while :; do sleep 0.1; done");
     connection.exec(tree("asked", &polite)).await.unwrap();
     up(&connection, "asked").await;
     connection.signal("asked", libc::SIGTERM).await.unwrap();
@@ -228,7 +236,7 @@ async fn the_program_that_enters_a_root_cannot_be_written() {
         connection.exec(in_root(&format!("s{n}"), 9, &["true"])).await.unwrap();
     }
     shell(&connection, "stop", "touch done").await;
-    event(&connection, |_| said(&connection, "hunter", Kind::Stdout).contains('[')).await;
+    heard(&connection, "hunter", "[").await;
     let out = said(&connection, "hunter", Kind::Stdout);
     assert!(out.ends_with("[]\n"), "{out}");
     connection.down().await.unwrap();
