@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     adopt, agents, app, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor,
-    env, exec, follow_up, init, land, logs, open, prune, ps, run, schema, shell, show, stop, worktree,
+    env, exec, follow_up, init, land, logs, open, prune, ps, run, schema, service, shell, show, stop,
+    worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Approve(approval::ApproveArgs),
     Deny(approval::DenyArgs),
     App(app::Args),
+    Service(service::Args),
     Open(open::Args),
     Diff(diff::Args),
     FollowUp(follow_up::Args),

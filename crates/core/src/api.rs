@@ -13,7 +13,7 @@ use crate::{
     event::{Entry, Limits},
     id::TaskId,
     isolation::Isolation,
-    lifecycle::AppState,
+    lifecycle::{AppState, ServiceState},
     name::TaskName,
     part::PartLanded,
     record::TaskRecord,
@@ -278,7 +278,7 @@ pub struct AppList {
     pub apps: Vec<AppView>,
 }
 
-/// `POST /v1/tasks/{task}/apps/{app}`: what is to become of an app.
+/// What is to become of an app or a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AppChange {
@@ -290,7 +290,7 @@ pub enum AppChange {
     Restart,
 }
 
-/// `POST /v1/tasks/{task}/apps/{app}`
+/// `POST /v1/tasks/{task}/apps/{app}` and `POST /v1/tasks/{task}/services/{service}`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppParams {
@@ -298,7 +298,7 @@ pub struct AppParams {
     pub change: AppChange,
 }
 
-/// `GET /v1/tasks/{task}/apps/{app}/log`
+/// `GET /v1/tasks/{task}/apps/{app}/log` and `GET /v1/tasks/{task}/services/{service}/log`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AppLog {
     /// Id of the process that said it.
@@ -309,6 +309,55 @@ pub struct AppLog {
     pub truncated: bool,
     /// Where its output goes on: `from` of `GET /v1/tasks/{task}/exec/{exec}/stream`.
     pub next: u64,
+}
+
+/// A service of an environment, as it stands now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceStatus {
+    /// Its name, under which it is found inside.
+    pub name: String,
+    /// Where it stands.
+    pub state: ServiceState,
+    /// Since when; `None` if it was never started.
+    pub since: Option<Timestamp>,
+    /// Its address inside.
+    pub address: String,
+    /// The ports it listens at inside.
+    pub ports: Vec<u16>,
+    /// Ports of this machine that lead to it.
+    pub host: Vec<PortView>,
+    /// What runs: an image, or a program of this machine.
+    pub runs: String,
+    /// Memory that it uses now, in bytes; `None` if it does not run, or nobody counts.
+    pub memory_bytes: Option<u64>,
+    /// Memory that it may use, in bytes; `None` for the environment's.
+    pub memory_limit_bytes: Option<u64>,
+    /// What its last health check found; `None` if there was none since the daemon looks after it.
+    pub health: Option<HealthView>,
+    /// How long its last start took until it was ready, in milliseconds.
+    pub ready_ms: Option<u64>,
+    /// How often it was started again after it had failed.
+    pub restarts: u32,
+    /// Id of its newest process, whose output `GET /v1/tasks/{task}/exec/{exec}/stream` has.
+    pub exec: Option<String>,
+    /// Why it failed, or fails its health check, for people.
+    pub reason: Option<String>,
+}
+
+/// What a health check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthView {
+    /// Whether it passed.
+    pub passed: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// `GET /v1/tasks/{task}/services`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceList {
+    /// In the order in which they are started.
+    pub services: Vec<ServiceStatus>,
 }
 
 /// `GET /v1/tasks`

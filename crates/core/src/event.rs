@@ -105,6 +105,9 @@ pub enum Event {
         environment: EnvironmentId,
         /// Which service.
         service: String,
+        /// Id of its process in the sandbox; also the name of its journal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exec: Option<String>,
     },
     /// A service is ready.
     ServiceReady {
@@ -134,6 +137,29 @@ pub enum Event {
         log: String,
         /// Whether it is started again.
         again: bool,
+    },
+    /// A service that was ready fails its health check, and goes on running.
+    ServiceUnhealthy {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// It passes its health check again.
+    ServiceHealthy {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
+    },
+    /// A service was stopped because somebody asked for it.
+    ServiceStopped {
+        /// Of which environment.
+        environment: EnvironmentId,
+        /// Which service.
+        service: String,
     },
     /// An app is about to be started.
     AppStarted {

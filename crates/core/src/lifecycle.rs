@@ -186,8 +186,12 @@ pub enum ServiceState {
     Starting,
     /// Its health check passed.
     Ready,
+    /// It was ready, runs, and its health check fails.
+    Unhealthy,
     /// It ended with code 0, as some are meant to.
     Completed,
+    /// Somebody stopped it; it is started when somebody asks for that.
+    Stopped,
     /// It does not run and is not started again.
     Failed,
 }
@@ -199,7 +203,9 @@ impl ServiceState {
             Self::Waiting => "waiting",
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Unhealthy => "unhealthy",
             Self::Completed => "completed",
+            Self::Stopped => "stopped",
             Self::Failed => "failed",
         }
     }

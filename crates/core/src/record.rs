@@ -206,13 +206,19 @@ pub struct ServiceRecord {
     pub service: ServiceView,
     /// Where it stands.
     pub state: ServiceState,
+    /// Since when.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// Id of its newest process; also the name of the journal.
+    #[serde(default)]
+    pub exec: Option<String>,
     /// How long its last start took until it was ready, in milliseconds.
     pub ready_ms: Option<u64>,
     /// How often it was started again.
     pub restarts: u32,
-    /// Why it failed, if it did.
+    /// Why it failed, or fails its health check, if it did.
     pub reason: Option<String>,
-    /// The end of what it said then.
+    /// The end of what it said when it failed.
     pub log: Option<String>,
 }
 
@@ -425,7 +431,9 @@ impl TaskRecord {
             Event::EnvironmentLost { environment, .. } => {
                 let environment = self.environment_mut(*environment)?;
                 environment.change(EnvironmentChange::Lose, at)?;
-                environment.services.iter_mut().for_each(|service| service.state = ServiceState::Waiting);
+                for service in environment.services.iter_mut().filter(|s| s.state != ServiceState::Stopped) {
+                    service.stands(ServiceState::Waiting, at);
+                }
                 for app in environment.apps.iter_mut().filter(|app| app.state == AppState::Running) {
                     app.state = AppState::Interrupted;
                     app.since = at;
@@ -436,20 +444,37 @@ impl TaskRecord {
                 env.change(EnvironmentChange::Remove, at)?;
                 env.apps.clear();
             }
-            Event::ServiceStarting { environment, service } => {
-                self.service_mut(*environment, service)?.state = ServiceState::Starting;
+            Event::ServiceStarting { environment, service, exec } => {
+                let service = self.service_mut(*environment, service)?;
+                service.stands(ServiceState::Starting, at);
+                service.exec.clone_from(exec);
             }
             Event::ServiceReady { environment, service, took_ms } => {
                 let service = self.service_mut(*environment, service)?;
-                service.state = ServiceState::Ready;
+                service.stands(ServiceState::Ready, at);
                 service.ready_ms = Some(*took_ms);
             }
+            Event::ServiceUnhealthy { environment, service, reason } => {
+                let service = self.service_mut(*environment, service)?;
+                service.stands(ServiceState::Unhealthy, at);
+                service.reason = Some(reason.clone());
+            }
+            Event::ServiceHealthy { environment, service } => {
+                let service = self.service_mut(*environment, service)?;
+                service.stands(ServiceState::Ready, at);
+                service.reason = None;
+            }
             Event::ServiceCompleted { environment, service } => {
-                self.service_mut(*environment, service)?.state = ServiceState::Completed;
+                self.service_mut(*environment, service)?.stands(ServiceState::Completed, at);
+            }
+            Event::ServiceStopped { environment, service } => {
+                let service = self.service_mut(*environment, service)?;
+                service.stands(ServiceState::Stopped, at);
+                service.reason = None;
             }
             Event::ServiceFailed { environment, service, reason, log, again } => {
                 let service = self.service_mut(*environment, service)?;
-                service.state = if *again { ServiceState::Waiting } else { ServiceState::Failed };
+                service.stands(if *again { ServiceState::Waiting } else { ServiceState::Failed }, at);
                 service.restarts += u32::from(*again);
                 service.reason = Some(reason.clone());
                 service.log = Some(log.clone());
@@ -656,7 +681,12 @@ impl RunRecord {
 impl ServiceRecord {
     fn new(service: ServiceView) -> Self {
         let state = ServiceState::Waiting;
-        Self { service, state, ready_ms: None, restarts: 0, reason: None, log: None }
+        Self { service, state, since: None, exec: None, ready_ms: None, restarts: 0, reason: None, log: None }
+    }
+
+    fn stands(&mut self, state: ServiceState, at: Timestamp) {
+        self.state = state;
+        self.since = Some(at);
     }
 }
 

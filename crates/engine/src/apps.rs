@@ -6,8 +6,8 @@
 //! (`app-NAME-N`), of which the latest part is kept however much it says.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    path::Path,
+    collections::{BTreeMap, HashMap, HashSet},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,12 +21,13 @@ use offshoot_core::{
     problem::{Problem, ProblemKind, chain},
     record::{AppRecord, TaskRecord},
 };
-use offshoot_environment::{lease::Lease, worktree::Runtime};
-use offshoot_gateway::PreviewName;
-use offshoot_sandbox::{
-    Event as SandboxEvent, ExecRequest, Exit, Stdio,
-    journal::{Kind, ReadError, Reader},
+use offshoot_environment::{
+    lease::Lease,
+    tail::{self, Marks},
+    worktree::Runtime,
 };
+use offshoot_gateway::PreviewName;
+use offshoot_sandbox::{Event as SandboxEvent, ExecRequest, Exit, Stdio};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
@@ -37,13 +38,6 @@ use crate::{
 
 /// What an app has to end by itself after SIGTERM, and then to be gone.
 const GRACE: Duration = Duration::from_secs(5);
-/// The end of what an app said, for people.
-const LOG: usize = 256 * 1024;
-/// Between the places in a journal that are remembered.
-const STRIDE: u64 = 32 * 1024;
-/// Bytes of a journal read at a time.
-const READ: usize = 1 << 20;
-
 /// What is remembered of apps besides the log.
 #[derive(Default)]
 pub struct Apps {
@@ -51,8 +45,8 @@ pub struct Apps {
     gates: Mutex<HashMap<TaskId, Arc<tokio::sync::Mutex<()>>>>,
     /// Processes that somebody asked to end.
     asked: Mutex<HashSet<(EnvironmentId, String)>>,
-    /// Where records of a journal begin, every [`STRIDE`] or so near its end: what was before may be gone.
-    marks: Mutex<HashMap<(EnvironmentId, String), VecDeque<u64>>>,
+    /// Where the ends of their journals are.
+    marks: Mutex<HashMap<(EnvironmentId, String), Marks>>,
 }
 
 impl Apps {
@@ -67,24 +61,13 @@ impl Apps {
     /// Notes that a record of a journal ends there.
     fn mark(&self, environment: EnvironmentId, exec: &str, at: u64) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = marks.entry((environment, exec.to_owned())).or_default();
-        if of.back().is_none_or(|last| at >= last + STRIDE) {
-            of.push_back(at);
-            // Twice what is shown: headers of records are among it.
-            while of.len() as u64 > 2 * LOG as u64 / STRIDE {
-                of.pop_front();
-            }
-        }
+        marks.entry((environment, exec.to_owned())).or_default().note(at);
     }
 
     /// Where to begin reading for the end of a journal.
     fn near_end(&self, environment: EnvironmentId, exec: &str) -> u64 {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = marks.get(&(environment, exec.to_owned()));
-        // All of a journal that was never longer than that is still there.
-        of.filter(|of| of.len() as u64 >= 2 * LOG as u64 / STRIDE)
-            .and_then(|of| of.front().copied())
-            .unwrap_or(0)
+        marks.get(&(environment, exec.to_owned())).map_or(0, Marks::near_end)
     }
 
     /// Forgets an environment that is gone.
@@ -137,10 +120,7 @@ impl Engine {
             .map_err(|e| Problem::internal("the environment is not whole", &e))?;
         let (path, exec) = (lease.journal(&known.exec), known.exec.clone());
         let from = self.inner.apps.near_end(id, &exec);
-        let (text, truncated, next) = tokio::task::spawn_blocking(move || end_of(&path, from))
-            .await
-            .map_err(|e| Problem::internal("reading was interrupted", &e))?;
-        Ok(AppLog { exec, text, truncated, next })
+        read_log(exec, path, from).await
     }
 
     /// Apps as they are shown; by name.
@@ -421,7 +401,7 @@ pub(crate) fn present(record: &TaskRecord) -> Option<EnvironmentId> {
     record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed).map(|e| e.id)
 }
 
-fn gone(record: &TaskRecord) -> Problem {
+pub(crate) fn gone(record: &TaskRecord) -> Problem {
     Problem::new(
         ProblemKind::Conflict,
         "environment_gone",
@@ -451,30 +431,10 @@ fn next_number(live: &Live, name: &str) -> u32 {
     used.max().unwrap_or_default() + 1
 }
 
-/// The end of what a process said, whether there was more before, and where its journal goes on.
-fn end_of(journal: &Path, from: u64) -> (String, bool, u64) {
-    let Ok(reader) = Reader::open(journal) else { return (String::new(), false, 0) };
-    let (mut at, mut end, mut truncated) = (from, Vec::new(), from > 0);
-    loop {
-        match reader.read_from(at, READ) {
-            Ok((records, next)) if !records.is_empty() => {
-                for record in records {
-                    if matches!(record.kind, Kind::Stdout | Kind::Stderr | Kind::Terminal) {
-                        end.extend_from_slice(&record.bytes);
-                    }
-                }
-                let surplus = end.len().saturating_sub(LOG);
-                truncated |= surplus > 0;
-                end.drain(..surplus);
-                at = next;
-            }
-            // Its beginning was given back, by a daemon that is no more.
-            Err(ReadError::Gone(_)) => {
-                truncated = true;
-                break;
-            }
-            Ok(_) | Err(_) => break,
-        }
-    }
-    (String::from_utf8_lossy(&end).into_owned(), truncated, at)
+/// The end of what a process said.
+pub(crate) async fn read_log(exec: String, journal: PathBuf, from: u64) -> Result<AppLog, Problem> {
+    let said = tokio::task::spawn_blocking(move || tail::said(&journal, from))
+        .await
+        .map_err(|e| Problem::internal("reading was interrupted", &e))?;
+    Ok(AppLog { exec, text: said.text, truncated: said.truncated, next: said.next })
 }

@@ -64,19 +64,25 @@ impl Engine {
         let stats = self.inner.environments.usage(environment.id).await?;
         let lease = live.lease.clone();
         let written = tokio::task::spawn_blocking(move || lease.written()).await.ok()?;
-        let service = |exec: &str| {
-            let (name, _) = exec.strip_prefix("svc-")?.rsplit_once('-')?;
-            Some(name.to_owned())
-        };
         Some(UsageView {
             task: task.name.to_string(),
             suspended: environment.state == EnvironmentState::Suspended,
             memory_bytes: stats.memory_bytes,
             processes: u32::try_from(stats.processes).unwrap_or(u32::MAX),
             disk_bytes: written.bytes,
-            services: stats.trees.iter().filter_map(|(exec, bytes)| Some((service(exec)?, *bytes))).collect(),
+            services: stats
+                .trees
+                .iter()
+                .filter_map(|(exec, bytes)| Some((service_of(exec)?, *bytes)))
+                .collect(),
         })
     }
+}
+
+/// The service that a process is one of.
+pub(crate) fn service_of(exec: &str) -> Option<String> {
+    let (name, _) = exec.strip_prefix("svc-")?.rsplit_once('-')?;
+    Some(name.to_owned())
 }
 
 /// Memory that new processes can have without anything being pushed out.

@@ -201,7 +201,7 @@ impl Engine {
         let fresh = state.is_none_or(|service| service.state != ServiceState::Ready);
         let told = |told| services::record(&self.inner.ledger, task, environment, name, told);
         if fresh {
-            told(Told::Starting);
+            told(Told::Starting(None));
         }
         let began = std::time::Instant::now();
         let found = loop {

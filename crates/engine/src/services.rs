@@ -1,13 +1,16 @@
 //! The services of environments: planned before one is made, looked after for as long as it has processes, and waited for
 //! by whoever needs them.
 
+mod shown;
+
 use std::{path::Path, sync::Arc};
 
 use offshoot_core::{
     event::Event,
     id::{EnvironmentId, TaskId},
-    lifecycle::{RunState, TaskState},
+    lifecycle::{EnvironmentState, RunState, ServiceState, TaskState},
     problem::{Problem, ProblemKind, chain},
+    record::ServiceRecord,
     service::Services,
 };
 use offshoot_environment::{
@@ -100,8 +103,15 @@ impl Engine {
     /// Takes up or starts the services of an environment that has processes.
     pub(crate) fn supervise(&self, task: TaskId, lease: &Lease, sandbox: &Sandbox) -> Arc<Supervisor> {
         let (ledger, environment) = (self.inner.ledger.clone(), lease.terms().environment);
+        let known = ledger.task(task).ok().and_then(|record| record.environment);
+        let stopped = |s: &&ServiceRecord| s.state == ServiceState::Stopped;
+        let services = known.iter().filter(|e| e.id == environment).flat_map(|e| &e.services);
+        let stopped = services.filter(stopped).map(|s| s.service.name.clone()).collect();
+        if known.as_ref().is_some_and(|e| e.state == EnvironmentState::Suspended) {
+            sandbox.is_frozen();
+        }
         let sink = move |service: &str, told: Told| record(&ledger, task, environment, service, told);
-        Arc::new(Supervisor::start(sandbox, &lease.terms().services, &(Arc::new(sink) as _)))
+        Arc::new(Supervisor::start(sandbox, &lease.terms().services, &stopped, &(Arc::new(sink) as _)))
     }
 
     /// Waits until the services of a task's environment are ready.
@@ -113,9 +123,18 @@ impl Engine {
 
 /// Records what happened to a service.
 pub(crate) fn record(ledger: &Ledger, task: TaskId, environment: EnvironmentId, service: &str, told: Told) {
+    let record = ledger.task(task).ok();
+    let known = record.iter().filter_map(|record| record.environment.as_ref()).flat_map(|e| &e.services);
+    let ready = known.filter(|s| s.state == ServiceState::Ready).any(|s| s.service.name == service);
+    if ready && told == Told::Healthy {
+        return;
+    }
     let service = service.to_owned();
     let event = match told {
-        Told::Starting => Event::ServiceStarting { environment, service },
+        Told::Starting(exec) => Event::ServiceStarting { environment, service, exec },
+        Told::Unhealthy(reason) => Event::ServiceUnhealthy { environment, service, reason },
+        Told::Healthy => Event::ServiceHealthy { environment, service },
+        Told::Stopped => Event::ServiceStopped { environment, service },
         Told::Ready(took) => Event::ServiceReady {
             environment,
             service,
@@ -130,7 +149,6 @@ pub(crate) fn record(ledger: &Ledger, task: TaskId, environment: EnvironmentId, 
         }
     };
     let mut events = vec![event];
-    let record = ledger.task(task).ok();
     let run = record.as_ref().and_then(|record| record.run().map(|run| run.id));
     let at_work =
         record.as_ref().is_some_and(|record| matches!(record.state, TaskState::Running | TaskState::Idle));

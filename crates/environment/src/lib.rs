@@ -10,6 +10,7 @@
 //! - [`ports`]: ports of the host that no other environment has
 //! - [`sandbox`]: a running sandbox, its events told to many
 //! - [`service`]: databases and the like, private to an environment
+//! - [`tail`]: the end of what a process said
 //! - [`tools`]: the person's tools, shown inside
 //! - [`worktree`]: environments without a boundary, in worktrees of the user's repository
 //! - [`written`]: what a run wrote
@@ -26,6 +27,7 @@ pub mod ports;
 pub mod remove;
 pub mod sandbox;
 pub mod service;
+pub mod tail;
 pub mod tools;
 pub mod worktree;
 pub mod written;

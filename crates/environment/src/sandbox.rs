@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use offshoot_sandbox::{Connection, ConnectionError, Event, Exit};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Events a slow listener may fall behind by; then it asks for the state instead.
 const BEHIND: usize = 1024;
@@ -13,6 +13,14 @@ const BEHIND: usize = 1024;
 pub struct Sandbox {
     connection: Connection,
     events: broadcast::Sender<Event>,
+    frozen: watch::Sender<Frozen>,
+}
+
+/// Whether its processes are frozen, and how often they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Frozen {
+    now: bool,
+    times: u64,
 }
 
 impl Sandbox {
@@ -30,7 +38,37 @@ impl Sandbox {
             }
             let _ = sink.send(Event::InitGone);
         });
-        Ok(Self { connection, events })
+        Ok(Self { connection, events, frozen: watch::Sender::default() })
+    }
+
+    /// Stops all its processes where they are.
+    pub async fn freeze(&self) -> Result<(), ConnectionError> {
+        self.is_frozen();
+        self.connection.freeze().await
+    }
+
+    /// Lets them go on.
+    pub async fn thaw(&self) -> Result<(), ConnectionError> {
+        self.connection.thaw().await?;
+        self.frozen.send_modify(|frozen| frozen.now = false);
+        Ok(())
+    }
+
+    /// Notes that they are frozen; whoever takes up a sandbox that was frozen before says so.
+    pub fn is_frozen(&self) {
+        self.frozen.send_modify(|frozen| *frozen = Frozen { now: true, times: frozen.times + 1 });
+    }
+
+    /// Waits until its processes are not frozen. What comes back tells whether they were since ([`Self::froze_since`]).
+    pub async fn thawed(&self) -> u64 {
+        let mut frozen = self.frozen.subscribe();
+        // The sender is `self`'s own.
+        frozen.wait_for(|frozen| !frozen.now).await.map_or(0, |frozen| frozen.times)
+    }
+
+    /// Whether its processes were frozen since [`Self::thawed`] said this.
+    pub fn froze_since(&self, thawed: u64) -> bool {
+        self.frozen.borrow().times != thawed
     }
 
     /// Events from now on. After `Lagged`, ask `execs` for what was missed.

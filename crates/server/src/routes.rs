@@ -24,7 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{ProblemBody, Refusal, require_json},
-    approvals, apps, events, exec, service, tasks, worktrees,
+    approvals, apps, events, exec, service, services, tasks, worktrees,
 };
 
 /// Header with [`version_tag`], in every answer, and in a client's request if it wants to be refused by a daemon of
@@ -94,6 +94,9 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(apps::list))
         .routes(routes!(apps::change))
         .routes(routes!(apps::log))
+        .routes(routes!(services::list))
+        .routes(routes!(services::change))
+        .routes(routes!(services::log))
         .routes(routes!(exec::start))
         .routes(routes!(exec::attach))
         .routes(routes!(exec::stream))

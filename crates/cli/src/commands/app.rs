@@ -65,7 +65,10 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         Command::Restart(which) => {
             report(&change(&which.task, &which.app, AppChange::Restart, session).await?, session)
         }
-        Command::Logs { which, follow } => logs(&which, follow, session).await,
+        Command::Logs { which, follow } => {
+            let path = format!("/apps/{}/log", encode(&which.app));
+            show_log(&which.task, &path, follow, session).await
+        }
     }
 }
 
@@ -126,9 +129,9 @@ pub(crate) fn line(view: &AppView) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
-async fn logs(which: &Which, follow: bool, session: &Session) -> Outcome {
-    let path = session.task_path(&which.task, &format!("/apps/{}/log", encode(&which.app)))?;
-    let log: AppLog = session.client.get(&path).await?;
+/// Shows the end of what a process of a task said, which is at `path`, and what it says from now on.
+pub(super) async fn show_log(task: &str, path: &str, follow: bool, session: &Session) -> Outcome {
+    let log: AppLog = session.client.get(&session.task_path(task, path)?).await?;
     if session.screen.json {
         session.screen.print_json(&log)?;
         return Ok(ExitCode::SUCCESS);
@@ -143,7 +146,7 @@ async fn logs(which: &Which, follow: bool, session: &Session) -> Outcome {
     if !follow {
         return Ok(ExitCode::SUCCESS);
     }
-    let path = session.task_path(&which.task, &format!("/exec/{}/stream", encode(&log.exec)))?;
+    let path = session.task_path(task, &format!("/exec/{}/stream", encode(&log.exec)))?;
     let sign = if path.contains('?') { '&' } else { '?' };
     let socket = session.client.socket(&format!("{path}{sign}from={}", log.next)).await?;
     // Only looking: nothing may be handed in, not even that there is nothing.

@@ -23,6 +23,7 @@ pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod service;
 pub(crate) mod shell;
 pub(crate) mod show;
 pub(crate) mod stop;
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Logs(args) => logs::run(args, session).await,
         Command::Attach(args) => attach::run(args, session).await,
         Command::App(args) => app::run(args, session).await,
+        Command::Service(args) => service::run(args, session).await,
         Command::Open(args) => open::run(args, session).await,
         Command::Shell(args) => shell::run(args, session).await,
         Command::Exec(args) => exec::run(args, session).await,

@@ -102,6 +102,11 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
             format!("{} is ready after {}", escape_line(service), span(*took_ms))
         }
         Event::ServiceCompleted { service, .. } => format!("{} is done", escape_line(service)),
+        Event::ServiceUnhealthy { service, reason, .. } => {
+            paint.red(&format!("{} is unhealthy: {}", escape_line(service), escape_line(reason)))
+        }
+        Event::ServiceHealthy { service, .. } => format!("{} is healthy", escape_line(service)),
+        Event::ServiceStopped { service, .. } => format!("{} was stopped", escape_line(service)),
         Event::ServiceFailed { service, reason, log, again, .. } => {
             let next = if *again { "; it is started again" } else { "" };
             let what = paint.red(&format!("{}: {}{next}", escape_line(service), escape_line(reason)));

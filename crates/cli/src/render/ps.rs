@@ -3,7 +3,7 @@
 use offshoot_core::{
     api::{DaemonView, TaskList, TaskView},
     event::Changes,
-    lifecycle::{AppState, EnvironmentState, TaskState},
+    lifecycle::{AppState, EnvironmentState, ServiceState, TaskState},
     record::TaskRecord,
 };
 
@@ -47,6 +47,12 @@ pub(crate) fn table(list: &TaskList, daemon: Option<&DaemonView>, columns: usize
                     columns,
                 )),
             );
+            text.push('\n');
+        }
+    }
+    for view in &list.tasks {
+        for line in services(&view.task) {
+            text.push_str(&paint.red(&cut(&line, columns)));
             text.push('\n');
         }
     }
@@ -97,6 +103,19 @@ fn repositories(task: &TaskRecord) -> Vec<String> {
         false => line(&other.name, &task.branch, other.head.as_deref(), &other.changes),
     }));
     lines
+}
+
+/// A line for each service that does not do what it should.
+fn services(task: &TaskRecord) -> Vec<String> {
+    let environment = task.environment.as_ref().filter(|e| e.state.has_processes());
+    let services = environment.into_iter().flat_map(|environment| &environment.services);
+    let wrong = services.filter(|s| matches!(s.state, ServiceState::Unhealthy | ServiceState::Failed));
+    wrong
+        .map(|s| {
+            let reason = s.reason.as_deref().map(|r| format!(": {}", escape_line(r))).unwrap_or_default();
+            format!("{} of {} {}{reason}", escape_line(&s.service.name), task.name, s.state.word())
+        })
+        .collect()
 }
 
 fn cells(view: &TaskView, list: &TaskList) -> [String; 8] {

@@ -117,3 +117,71 @@ fn mistakes_are_shown_at_their_place() {
     assert_ne!(problem.0, 0);
     assert!(problem.2.contains("nowhere.sql"), "{}", problem.2);
 }
+
+/// The stream of a task's events, read until it tells this.
+fn told(stage: &Stage, name: &str, what: &str) {
+    let path = format!("/v1/tasks/{name}/events?path={}", stage.repo.path().display());
+    let request = format!("GET {path} HTTP/1.1\r\nHost: o\r\nAccept: text/event-stream\r\n\r\n");
+    let heard = stage.raw(&request, what);
+    assert!(heard.contains(what), "{heard}");
+}
+
+#[test]
+fn a_service_is_looked_at_for_as_long_as_it_runs() {
+    let well = |restart: &str| {
+        json!({"use": "host", "command": "echo up; touch $DATA_DIR/well; exec sleep 1000", "restart": restart,
+            "healthcheck": {"test": ["CMD-SHELL", "test -e $DATA_DIR/well"], "interval": "50ms", "retries": 2}})
+    };
+    let stage = with(json!({"plain": well("no"), "again": well("on-failure:1")}));
+    up(&stage, "e");
+    let status = |name: &str| {
+        let list = stage.offshoot(&["--json", "service", "ls", "e"]).json();
+        list["services"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap().clone()
+    };
+    assert_eq!(status("plain")["health"]["passed"], true);
+    sh(&stage, "e", "rm /run/offshoot/services/plain/data/well");
+    told(&stage, "e", "service_unhealthy");
+    let ill = status("plain");
+    assert_eq!((&ill["state"], &ill["health"]["passed"]), (&json!("unhealthy"), &json!(false)), "{ill}");
+    assert!(ill["reason"].as_str().unwrap().contains("test -e"), "{ill}");
+    assert!(stage.offshoot(&["ps"]).ok().contains("plain of e unhealthy"));
+    assert!(stage.offshoot(&["show", "e"]).ok().contains("plain unhealthy"));
+    sh(&stage, "e", "touch /run/offshoot/services/plain/data/well");
+    told(&stage, "e", "service_healthy");
+    assert_eq!(
+        (status("plain")["state"].clone(), status("plain")["restarts"].clone()),
+        (json!("ready"), json!(0))
+    );
+    // One that is to be restarted is, as often as it may be.
+    sh(&stage, "e", "rm /run/offshoot/services/again/data/well");
+    told(&stage, "e", "service_failed");
+    told(&stage, "e", "svc-again-2");
+    stage.offshoot(&["env", "down", "e", "--force"]).ok();
+}
+
+#[test]
+fn a_person_stops_and_starts_services_and_reads_what_they_said() {
+    let stage = with(json!({
+        "redis": {"use": "host"},
+        "chatty": {"use": "host", "command": "echo start $((n=$(cat $DATA_DIR/n 2>/dev/null || echo 0)+1)); echo $n >$DATA_DIR/n; exec sleep 1000"}
+    }));
+    up(&stage, "e");
+    assert_eq!(sh(&stage, "e", "redis-cli -h redis set k v"), "OK");
+    let service = |words: &[&str]| stage.offshoot(&[&["--json", "service"], words].concat());
+    assert_eq!(service(&["stop", "e", "redis"]).json()["state"], "stopped");
+    assert_ne!(stage.offshoot(&["env", "exec", "e", "--", "redis-cli", "-h", "redis", "ping"]).0, 0);
+    // It stays so, also under another daemon, and holds nobody up.
+    stage.kill_daemon();
+    sh(&stage, "e", "true");
+    assert!(stage.offshoot(&["service", "ls", "e"]).ok().contains("stopped"));
+    assert_eq!(service(&["start", "e", "redis"]).json()["state"], "ready");
+    assert_eq!(sh(&stage, "e", "redis-cli -h redis ping"), "PONG");
+
+    let before = service(&["start", "e", "chatty"]).json();
+    assert_eq!(before["exec"], "svc-chatty-1", "it ran already: {before}");
+    let after = service(&["restart", "e", "chatty"]).json();
+    assert_eq!((&after["exec"], &after["state"]), (&json!("svc-chatty-2"), &json!("ready")), "{after}");
+    assert_eq!(stage.offshoot(&["service", "logs", "e", "chatty"]).ok(), "start 2\n");
+    service(&["restart", "e", "nobody"]).problem(3, "no_such_service");
+    stage.offshoot(&["env", "down", "e", "--force"]).ok();
+}

@@ -198,7 +198,8 @@ impl Layers {
             .await
             .map_err(LayerError::Start)?;
         let _served = serve(&sandbox, room.network, egress).await?;
-        let supervisor = Supervisor::start(&sandbox, &plans, &(Arc::new(|_: &str, _| {}) as _));
+        let supervisor =
+            Supervisor::start(&sandbox, &plans, &BTreeSet::new(), &(Arc::new(|_: &str, _| {}) as _));
         supervisor.ready().await.map_err(|(service, failure)| DataError::Failed { service, failure })?;
         for plan in plans.iter().filter(|plan| missing.contains(plan.service.name.as_str())) {
             if let Some(seed) = &plan.service.seed {

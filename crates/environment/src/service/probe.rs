@@ -66,7 +66,17 @@ impl Probe {
         Self::Answer { say: say.as_bytes().to_vec(), skip: 0, hear: hear.as_bytes().to_vec() }
     }
 
-    /// Asks once. `n` numbers the asking within the environment.
+    /// What it means that what was ready is so no more, for people.
+    pub(super) fn failing(&self) -> String {
+        match self {
+            Self::Started => "it is not there any more".to_owned(),
+            Self::Port => "nothing accepts at its port any more".to_owned(),
+            Self::Answer { .. } => "it does not answer at its port any more".to_owned(),
+            Self::Command(argv) => format!("its health check fails: {}", argv.join(" ")),
+        }
+    }
+
+    /// Asks once; `id` names the process that asks, where there is one.
     pub(super) async fn ask(&self, sandbox: &Sandbox, plan: &Plan, id: String) -> bool {
         let check = Healthcheck::default();
         let timeout = plan.service.healthcheck.as_ref().unwrap_or(&check).timeout();
