@@ -1,0 +1,5 @@
+import { Empty } from '../ui/Empty';
+
+export default function Capacity() {
+  return <Empty title="Capacity is not here yet" />;
+}
