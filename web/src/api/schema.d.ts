@@ -417,6 +417,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tasks/{task}/services": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The services of a task's environment, as they stand now. */
+        get: operations["services_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/services/{service}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Starts, stops or restarts a service, and waits until it is ready or will not be. Wakes the environment if need be. */
+        post: operations["service_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/services/{service}/log": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The end of what a service said last. */
+        get: operations["service_log"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tasks/{task}/stop": {
         parameters: {
             query?: never;
@@ -653,7 +704,7 @@ export interface components {
             type: "deadline";
         };
         /**
-         * @description `POST /v1/tasks/{task}/apps/{app}`: what is to become of an app.
+         * @description What is to become of an app or a service.
          * @enum {string}
          */
         AppChange: "start" | "stop" | "restart";
@@ -662,7 +713,7 @@ export interface components {
             /** @description By name. */
             apps: components["schemas"]["AppView"][];
         };
-        /** @description `GET /v1/tasks/{task}/apps/{app}/log` */
+        /** @description `GET /v1/tasks/{task}/apps/{app}/log` and `GET /v1/tasks/{task}/services/{service}/log` */
         AppLog: {
             /** @description Id of the process that said it. */
             exec: string;
@@ -676,7 +727,7 @@ export interface components {
             /** @description Whether there was more before. */
             truncated: boolean;
         };
-        /** @description `POST /v1/tasks/{task}/apps/{app}` */
+        /** @description `POST /v1/tasks/{task}/apps/{app}` and `POST /v1/tasks/{task}/services/{service}` */
         AppParams: {
             /** @description What is to become of it. */
             change: components["schemas"]["AppChange"];
@@ -1201,6 +1252,8 @@ export interface components {
         } | {
             /** @description Of which environment. */
             environment: components["schemas"]["EnvironmentId"];
+            /** @description Id of its process in the sandbox; also the name of its journal. */
+            exec?: string | null;
             /** @description Which service. */
             service: string;
             /** @enum {string} */
@@ -1237,6 +1290,29 @@ export interface components {
             service: string;
             /** @enum {string} */
             type: "service_failed";
+        } | {
+            /** @description Of which environment. */
+            environment: components["schemas"]["EnvironmentId"];
+            /** @description Why, for people. */
+            reason: string;
+            /** @description Which service. */
+            service: string;
+            /** @enum {string} */
+            type: "service_unhealthy";
+        } | {
+            /** @description Of which environment. */
+            environment: components["schemas"]["EnvironmentId"];
+            /** @description Which service. */
+            service: string;
+            /** @enum {string} */
+            type: "service_healthy";
+        } | {
+            /** @description Of which environment. */
+            environment: components["schemas"]["EnvironmentId"];
+            /** @description Which service. */
+            service: string;
+            /** @enum {string} */
+            type: "service_stopped";
         } | {
             /** @description Its name. */
             app: string;
@@ -1502,6 +1578,13 @@ export interface components {
             others?: components["schemas"]["PartHarvested"][];
             /** @description Whether the branch in the user's repository has it; if not, why not. */
             unpublished?: string | null;
+        };
+        /** @description What a health check found. */
+        HealthView: {
+            /** @description When. */
+            at: components["schemas"]["Timestamp"];
+            /** @description Whether it passed. */
+            passed: boolean;
         };
         /**
          * @description What an environment is.
@@ -1945,16 +2028,23 @@ export interface components {
          * @enum {string}
          */
         RunState: "queued" | "preparing" | "working" | "checking" | "harvesting" | "complete" | "failed" | "stopped";
+        /** @description `GET /v1/tasks/{task}/services` */
+        ServiceList: {
+            /** @description In the order in which they are started. */
+            services: components["schemas"]["ServiceStatus"][];
+        };
         /** @description A service of an environment, as the log tells. */
         ServiceRecord: {
-            /** @description The end of what it said then. */
+            /** @description Id of its newest process; also the name of the journal. */
+            exec?: string | null;
+            /** @description The end of what it said when it failed. */
             log?: string | null;
             /**
              * Format: int64
              * @description How long its last start took until it was ready, in milliseconds.
              */
             ready_ms?: number | null;
-            /** @description Why it failed, if it did. */
+            /** @description Why it failed, or fails its health check, if it did. */
             reason?: string | null;
             /**
              * Format: int32
@@ -1963,6 +2053,7 @@ export interface components {
             restarts: number;
             /** @description What it is. */
             service: components["schemas"]["ServiceView"];
+            since?: components["schemas"]["Timestamp"] | null;
             /** @description Where it stands. */
             state: components["schemas"]["ServiceState"];
         };
@@ -1970,7 +2061,48 @@ export interface components {
          * @description Where a service of an environment stands.
          * @enum {string}
          */
-        ServiceState: "waiting" | "starting" | "ready" | "completed" | "failed";
+        ServiceState: "waiting" | "starting" | "ready" | "unhealthy" | "completed" | "stopped" | "failed";
+        /** @description A service of an environment, as it stands now. */
+        ServiceStatus: {
+            /** @description Its address inside. */
+            address: string;
+            /** @description Id of its newest process, whose output `GET /v1/tasks/{task}/exec/{exec}/stream` has. */
+            exec?: string | null;
+            health?: components["schemas"]["HealthView"] | null;
+            /** @description Ports of this machine that lead to it. */
+            host: components["schemas"]["PortView"][];
+            /**
+             * Format: int64
+             * @description Memory that it uses now, in bytes; `None` if it does not run, or nobody counts.
+             */
+            memory_bytes?: number | null;
+            /**
+             * Format: int64
+             * @description Memory that it may use, in bytes; `None` for the environment's.
+             */
+            memory_limit_bytes?: number | null;
+            /** @description Its name, under which it is found inside. */
+            name: string;
+            /** @description The ports it listens at inside. */
+            ports: number[];
+            /**
+             * Format: int64
+             * @description How long its last start took until it was ready, in milliseconds.
+             */
+            ready_ms?: number | null;
+            /** @description Why it failed, or fails its health check, for people. */
+            reason?: string | null;
+            /**
+             * Format: int32
+             * @description How often it was started again after it had failed.
+             */
+            restarts: number;
+            /** @description What runs: an image, or a program of this machine. */
+            runs: string;
+            since?: components["schemas"]["Timestamp"] | null;
+            /** @description Where it stands. */
+            state: components["schemas"]["ServiceState"];
+        };
         /** @description A service of an environment. */
         ServiceView: {
             /** @description Its address inside. */
@@ -3222,6 +3354,116 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    services_list: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceList"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    service_change: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+                /** @description Its name */
+                service: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AppParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceStatus"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    service_log: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+                /** @description Its name */
+                service: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppLog"];
                 };
             };
             /** @description A problem; its `code` is stable */
