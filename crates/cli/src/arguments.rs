@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Approvals(approvals::Args),
     Approve(approval::ApproveArgs),
     Deny(approval::DenyArgs),
+    Rules(approvals::RulesArgs),
     App(app::Args),
     Service(service::Args),
     Open(open::Args),

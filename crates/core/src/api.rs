@@ -1,7 +1,7 @@
 //! The shapes of the HTTP API: what is asked (`…Params`) and what is answered (`…View`). Server, CLI and every
 //! other client use these and nothing else. Records and events of the log are part of the API as they are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -374,8 +374,11 @@ pub struct TaskList {
 /// `GET /v1/approvals`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ApprovalList {
-    /// What waits for a person, the longest first.
+    /// What waits for a person, the longest first; of all there ever were, the newest first.
     pub approvals: Vec<ApprovalView>,
+    /// Of all there ever were: there are older ones, to be had with `before` this number.
+    #[serde(default)]
+    pub next: Option<u64>,
     /// Sequence number of the newest event that the list knows of; a stream from there misses nothing.
     pub seq: u64,
     /// The daemon's clock.
@@ -444,6 +447,48 @@ pub struct RuleView {
     pub task: TaskId,
     /// That task's repository.
     pub root: String,
+    /// How many requests it answered. Connections to a host count once for each run.
+    #[serde(default)]
+    pub answered: u64,
+    /// When it last answered one.
+    #[serde(default)]
+    pub last_answered: Option<Timestamp>,
+}
+
+/// `POST /v1/presence`: what a person looks at. Holds for 45 seconds, so a client that goes on showing it says so again
+/// every 20.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PresenceParams {
+    /// A name that the client made up for itself, at most 64 bytes: one client looks at one task.
+    pub client: String,
+    /// The task, by id or name; none if the person looks elsewhere by now.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Any directory of a repository: of two tasks with one name, the one of this project is meant.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub path: Option<PathBuf>,
+}
+
+/// `POST /v1/notifications/test`: what became of a message to everything that is configured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationTest {
+    /// One for each; none if nothing is configured.
+    pub sent: Vec<NotificationSent>,
+}
+
+/// What became of one notification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NotificationSent {
+    /// Where it went: `webhook`, `ntfy`, `slack`, `desktop`.
+    pub to: String,
+    /// The host it went to, if it left this machine.
+    pub host: Option<String>,
+    /// Why it was not taken; none if it was.
+    pub error: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
 }
 
 /// `GET /v1/events` and `GET /v1/tasks/{task}/events` without `Accept: text/event-stream`

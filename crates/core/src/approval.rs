@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use crate::{
     agent::{AskOption, AskOptionKind, ToolKind},
-    id::{ApprovalId, RunId},
+    egress::HostName,
+    id::{ApprovalId, EnvironmentId, RunId},
     rule::NewRule,
     time::Timestamp,
 };
@@ -30,6 +31,12 @@ pub enum ApprovalSource {
         exec: String,
         /// Id of its question in that conversation.
         question: String,
+    },
+    /// Connections out of the environment that are held until somebody answers. Which of its processes made them is not
+    /// known.
+    Host {
+        /// The environment.
+        environment: EnvironmentId,
     },
 }
 
@@ -55,6 +62,14 @@ pub enum Subject {
         name: String,
         /// Its input, as JSON.
         input: String,
+    },
+    /// To reach a host that is on no allow-list.
+    Host {
+        /// Its name.
+        #[schema(value_type = String)]
+        host: HostName,
+        /// The port.
+        port: u16,
     },
     /// An opinion or a fact: no yes or no.
     Question,
@@ -219,9 +234,61 @@ pub struct ApprovalRecord {
     pub state: ApprovalState,
     /// The answer, until it was handed over.
     pub answer: Option<ApprovalAnswered>,
+    /// Since when it does not wait any more.
+    #[serde(default)]
+    pub settled_at: Option<Timestamp>,
+    /// Why it is not asked any more, if it was withdrawn.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
+}
+
+impl From<ApprovalRecord> for ApprovalRequested {
+    /// As it was asked for.
+    fn from(record: ApprovalRecord) -> Self {
+        Self {
+            approval: record.id,
+            number: record.number,
+            source: record.source,
+            title: record.title,
+            detail: record.detail,
+            subject: record.subject,
+            options: record.options,
+            deadline: record.deadline,
+        }
+    }
+}
+
+impl ApprovalRequested {
+    /// The record that it begins with.
+    pub fn record(self, run: RunId, at: Timestamp) -> ApprovalRecord {
+        ApprovalRecord {
+            id: self.approval,
+            number: self.number,
+            run,
+            source: self.source,
+            title: self.title,
+            detail: self.detail,
+            subject: self.subject,
+            options: self.options,
+            asked_at: at,
+            deadline: self.deadline,
+            state: ApprovalState::Waiting,
+            answer: None,
+            settled_at: None,
+            withdrawn: None,
+        }
+    }
 }
 
 impl ApprovalRecord {
+    /// What happened to it; `false` if that cannot happen.
+    pub fn settle(&mut self, change: ApprovalChange, at: Timestamp) -> bool {
+        let Some(after) = self.state.after(change) else { return false };
+        self.state = after;
+        self.settled_at = Some(at);
+        true
+    }
+
     /// The offered answer that is a plain yes, for once: the agent's own "always" is remembered where nobody sees it.
     pub fn plain_yes(&self) -> Option<&AskOption> {
         let mut yes = self.options.iter().filter(|option| option.kind == AskOptionKind::AllowOnce);

@@ -89,6 +89,9 @@ pub struct TaskRecord {
     /// What waits for a person, and what was answered and not handed over yet, oldest first.
     #[serde(default)]
     pub approvals: Vec<ApprovalRecord>,
+    /// Whether it was idle when connections of its environment began to wait for a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rests: bool,
     /// How many approvals there ever were.
     #[serde(default)]
     pub approvals_asked: u32,
@@ -323,6 +326,7 @@ impl TaskRecord {
             landed: None,
             landing: None,
             approvals: Vec::new(),
+            rests: false,
             approvals_asked: 0,
             rules: Vec::new(),
         })
@@ -551,8 +555,10 @@ impl TaskRecord {
             Event::ApprovalAnswered(answered) => self.answered(entry, answered)?,
             Event::ApprovalWithdrawn { approval, .. } => self.withdrawn(entry, *approval)?,
             Event::RuleRemoved { rule } => self.rule_removed(*rule)?,
-            Event::AttentionSettled if self.waiting().next().is_some() => {}
+            Event::AttentionSettled if self.waiting().next().is_some() => self.rests = false,
+            Event::AgentResting if self.waiting().next().is_some() => self.rests = true,
             Event::AttentionSettled => {
+                self.rests = false;
                 if self.state != TaskState::Running {
                     self.change(TaskChange::Proceed, at)?;
                 }
@@ -593,6 +599,7 @@ impl TaskRecord {
                 run.reason = Some(reason.clone());
                 let run = run.id;
                 self.approvals.retain(|approval| approval.run != run);
+                self.rests = false;
                 self.change(
                     match end {
                         RunEnd::Complete => TaskChange::Complete,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     agent::ToolKind,
     approval::{Subject, Verdict},
+    egress::HostName,
     id::ApprovalId,
     time::Timestamp,
 };
@@ -64,6 +65,14 @@ pub enum RuleMatch {
         /// Its input.
         input: String,
     },
+    /// The same host at the same port.
+    Host {
+        /// Its name.
+        #[schema(value_type = String)]
+        host: HostName,
+        /// The port.
+        port: u16,
+    },
 }
 
 /// A rule that is made with an answer.
@@ -101,6 +110,7 @@ impl RuleMatch {
             Subject::Command { command } => Self::Command { command },
             Subject::Files { kind, paths } => Self::Files { kind, paths },
             Subject::Tool { name, input } => Self::Tool { name, input },
+            Subject::Host { host, port } => Self::Host { host, port },
             Subject::Question | Subject::Unclear => return None,
         })
     }
@@ -137,6 +147,9 @@ impl RuleMatch {
             }
             (Self::Tool { name, input }, Subject::Tool { name: asked, input: with }) => {
                 name == asked && input == with
+            }
+            (Self::Host { host, port }, Subject::Host { host: asked, port: at }) => {
+                host == asked && port == at
             }
             _ => false,
         }

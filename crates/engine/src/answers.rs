@@ -115,7 +115,7 @@ fn rule(
     }
     if record.rules.len() >= MAX_RULES {
         return Err(invalid("too_many_rules", format!("{} has {MAX_RULES} rules already", record.name))
-            .hint("`offshoot approvals rules --remove NAME` takes one back"));
+            .hint("`offshoot rules --remove NAME` takes one back"));
     }
     let matches = match (&params.prefix, &params.below) {
         (None, None) => exactly,

@@ -8,6 +8,7 @@
 //! here: it becomes a part of what `converse` wants.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{MutexGuard, PoisonError},
     time::Duration,
@@ -152,7 +153,7 @@ impl Engine {
             }
         }
         approvals.sort_by_key(|view| (view.approval.asked_at, view.approval.id));
-        Ok(ApprovalList { approvals, seq, now: clock::now() })
+        Ok(ApprovalList { approvals, next: None, seq, now: clock::now() })
     }
 
     /// A person's answer. `which` is `TASK/NUMBER`, a task of which one approval waits, or the id of an approval.
@@ -168,6 +169,7 @@ impl Engine {
                 Verdict::Deny => ApprovalState::Denied,
             };
             let rule = answered.rule.is_some();
+            approval.settled_at = Some(clock::now());
             approval.answer = Some(answered);
             (view(&record, &approval), rule)
         };
@@ -182,9 +184,10 @@ impl Engine {
     pub async fn rules(&self, path: Option<&Path>) -> Result<RuleList, Problem> {
         let project = self.project_at(path)?;
         let records = self.inner.ledger.store().tasks_with_rules(project).map_err(|e| store_problem(&e))?;
+        let answers = self.inner.ledger.store().answers_of_rules().map_err(|e| store_problem(&e))?;
         let mut rules: Vec<_> = records
             .iter()
-            .flat_map(|record| record.rules.iter().map(|rule| rule_view(record, rule)))
+            .flat_map(|record| record.rules.iter().map(|rule| rule_view(record, rule, &answers)))
             .collect();
         rules.sort_by_key(|view| std::cmp::Reverse((view.rule.made_at, view.rule.id)));
         Ok(RuleList { rules })
@@ -210,14 +213,15 @@ impl Engine {
             [(record, rule)] => {
                 let event = Event::RuleRemoved { rule: rule.id };
                 self.inner.ledger.append(record.id, None, vec![event])?;
-                Ok(rule_view(record, rule))
+                let answers = self.inner.ledger.store().answers_of_rules().map_err(|e| store_problem(&e))?;
+                Ok(rule_view(record, rule, &answers))
             }
             [] => Err(Problem::new(
                 ProblemKind::NotFound,
                 "no_such_rule",
                 format!("there is no standing rule {wanted:?}"),
             )
-            .hint("`offshoot approvals rules` lists them")),
+            .hint("`offshoot rules` lists them")),
             many => {
                 let list: Vec<_> =
                     many.iter().map(|(r, rule)| format!("{} in {}", rule.id, r.root)).collect();
@@ -236,7 +240,7 @@ impl Engine {
     pub(crate) fn answer_by_rules(&self) -> Result<(), Problem> {
         for task in self.active()? {
             self.answer_waiting(task.id, |engine, record, approval| {
-                engine.by_rule(record, &requested(approval))
+                engine.by_rule(record, &approval.clone().into())
             })?;
         }
         Ok(())
@@ -369,7 +373,7 @@ impl Engine {
         Ok(tasks)
     }
 
-    fn project_at(&self, path: Option<&Path>) -> Result<Option<ProjectId>, Problem> {
+    pub(crate) fn project_at(&self, path: Option<&Path>) -> Result<Option<ProjectId>, Problem> {
         let Some(path) = path else { return Ok(None) };
         let repository = project::discover(path)?;
         Ok(Some(self.inner.projects.of(&repository, self.inner.ledger.store())?.id))
@@ -391,7 +395,7 @@ fn name(record: &TaskRecord, number: u32) -> String {
     format!("{}/{number}", record.name)
 }
 
-fn view(record: &TaskRecord, approval: &ApprovalRecord) -> ApprovalView {
+pub(crate) fn view(record: &TaskRecord, approval: &ApprovalRecord) -> ApprovalView {
     let prompt = record.runs.iter().find(|run| run.id == approval.run).map(|run| run.prompt.as_str());
     ApprovalView {
         name: name(record, approval.number),
@@ -405,27 +409,19 @@ fn view(record: &TaskRecord, approval: &ApprovalRecord) -> ApprovalView {
     }
 }
 
-fn rule_view(record: &TaskRecord, rule: &RuleRecord) -> RuleView {
+fn rule_view(
+    record: &TaskRecord,
+    rule: &RuleRecord,
+    answers: &HashMap<ApprovalId, (u64, Timestamp)>,
+) -> RuleView {
+    let answers = answers.get(&rule.id);
     RuleView {
+        answered: answers.map_or(0, |(count, _)| *count),
+        last_answered: answers.map(|(_, last)| *last),
         name: name(record, rule.number),
         rule: rule.clone(),
         task: record.id,
         root: record.root.clone(),
-    }
-}
-
-/// An approval as it was asked for.
-fn requested(approval: &ApprovalRecord) -> ApprovalRequested {
-    let approval = approval.clone();
-    ApprovalRequested {
-        approval: approval.id,
-        number: approval.number,
-        source: approval.source,
-        title: approval.title,
-        detail: approval.detail,
-        subject: approval.subject,
-        options: approval.options,
-        deadline: approval.deadline,
     }
 }
 

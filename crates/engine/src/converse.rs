@@ -283,7 +283,7 @@ fn answers(record: &TaskRecord, run: RunId, exec: &str) -> BTreeMap<String, Answ
     let of_run = record.approvals.iter().filter(|approval| approval.run == run);
     of_run
         .filter_map(|approval| {
-            let ApprovalSource::Agent { exec: asking, question } = &approval.source;
+            let ApprovalSource::Agent { exec: asking, question } = &approval.source else { return None };
             let answered = approval.answer.as_ref().filter(|_| asking == exec)?;
             let answer = Answer { option: answered.option.clone(), text: answered.text.clone() };
             Some((question.clone(), answer))

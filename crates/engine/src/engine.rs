@@ -33,6 +33,7 @@ use crate::{
     environments::Environments,
     ledger::{Ledger, corrupt, store_problem},
     notices::Notices,
+    presence::Presence,
     project::{self, Projects},
     secrets::Secrets,
 };
@@ -81,6 +82,8 @@ pub(crate) struct Inner {
     pub apps: Apps,
     pub doors: Doors,
     pub started_at: Timestamp,
+    /// What people look at.
+    pub presence: Presence,
     /// Held while it is decided what becomes of approvals.
     pub deciding: Mutex<()>,
     /// Something may be admitted.
@@ -169,6 +172,7 @@ impl Engine {
                 apps: Apps::default(),
                 doors: Doors::default(),
                 started_at: clock::now(),
+                presence: Presence::default(),
                 deciding: Mutex::default(),
                 wake: Notify::new(),
                 drivers: Mutex::default(),

@@ -17,6 +17,8 @@
 //! | `doors` | host names and ports of this machine that lead inside |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
+//! | `history` | what was asked and answered, out of the log |
+//! | `presence` | what people look at |
 //! | `launch`, `converse` | the agent: started once, and talked with |
 //! | `others`, `parts` | a task's further repositories: taken in and made; all of them as one list |
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
@@ -44,11 +46,13 @@ mod environments;
 mod exec;
 mod guard;
 mod harvest;
+mod history;
 mod launch;
 mod ledger;
 mod notices;
 mod others;
 mod parts;
+mod presence;
 mod project;
 mod review;
 mod run;

@@ -6,10 +6,10 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use offshoot_core::api::{AnswerParams, ApprovalList, ApprovalView, RuleList, RuleView};
+use offshoot_core::api::{AnswerParams, ApprovalList, ApprovalView, PresenceParams, RuleList, RuleView};
 use offshoot_engine::{Engine, TaskRef};
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::{
     answer::{Answer, Body, Params, to_its_end},
@@ -25,6 +25,23 @@ pub(crate) struct ListQuery {
     path: Option<PathBuf>,
     /// Only of this task: id, beginning of an id, or name.
     task: Option<String>,
+    /// `waiting`, which it is if not given: what waits for a person, the longest first. `all`: whatever became of it, the
+    /// newest first.
+    #[serde(default)]
+    #[param(inline)]
+    state: Wanted,
+    /// With `state=all`: only those asked for before this sequence number, which `next` of the page before tells.
+    before: Option<u64>,
+    /// With `state=all`: most of one page (100 if not given, at most 500).
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Wanted {
+    #[default]
+    Waiting,
+    All,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -36,7 +53,7 @@ pub(crate) struct RuleQuery {
     path: Option<PathBuf>,
 }
 
-/// What waits for a person, of all tasks, the longest first.
+/// What waits for a person, or all approvals there ever were.
 #[utoipa::path(get, path = "/v1/approvals", operation_id = "approvals_list", tag = "approvals", params(ListQuery),
     responses((status = 200, body = ApprovalList)))]
 pub(crate) async fn list(
@@ -46,7 +63,10 @@ pub(crate) async fn list(
     let task = query.task.map(|task| TaskRef { task, path: query.path.clone() });
     // With a task the directory only says which one is meant.
     let path = query.path.as_deref().filter(|_| task.is_none());
-    Ok(Json(engine.approvals(path, task.as_ref()).await?))
+    Ok(Json(match query.state {
+        Wanted::Waiting => engine.approvals(path, task.as_ref()).await?,
+        Wanted::All => engine.past_approvals(path, task.as_ref(), query.before, query.limit).await?,
+    }))
 }
 
 /// Answers what waits. Nothing is answered twice.
@@ -82,4 +102,15 @@ pub(crate) async fn remove_rule(
     Params(scope): Params<Scope>,
 ) -> Answer<RuleView> {
     to_its_end(async move { engine.remove_rule(&reference(rule, scope)).await }).await
+}
+
+/// What a person looks at: of that task nothing is sent to them meanwhile.
+#[utoipa::path(post, path = "/v1/presence", operation_id = "presence", tag = "approvals",
+    request_body = PresenceParams, responses((status = 200, body = PresenceParams)))]
+pub(crate) async fn presence(
+    State(engine): State<Engine>,
+    Body(params): Body<PresenceParams>,
+) -> Answer<PresenceParams> {
+    engine.present(params.clone()).await?;
+    Ok(Json(params))
 }

@@ -91,6 +91,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(approvals::answer))
         .routes(routes!(approvals::rules))
         .routes(routes!(approvals::remove_rule))
+        .routes(routes!(approvals::presence))
         .routes(routes!(apps::list))
         .routes(routes!(apps::change))
         .routes(routes!(apps::log))

@@ -8,12 +8,14 @@
 //! | `rows` | records to rows and back |
 //! | `hot` | the bounded memory of records in use |
 //! | `query` | what can be asked |
+//! | `approvals` | what became of approvals |
 //! | `readers` | the connections that questions use |
 //! | `backup` | copies, and where the newest is |
 //! | `rebuild` | the log folded again |
 //! | `error` | what goes wrong |
 
 mod append;
+mod approvals;
 mod backup;
 mod error;
 mod hot;
@@ -25,6 +27,7 @@ mod rebuild;
 mod rows;
 
 pub use append::NewEntry;
+pub use approvals::PastApproval;
 pub use error::{AppendError, OpenError, StoreError};
 pub use open::Store;
 pub use query::{Project, QueuedRun, TaskFilter};

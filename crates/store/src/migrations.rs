@@ -74,6 +74,10 @@ const STEPS: &[&str] = &[
     // Approvals and standing rules: which tasks made some, since a rule of a project is looked for in all its tasks.
     "ALTER TABLE tasks ADD COLUMN has_rules INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX tasks_with_rules ON tasks (project) WHERE has_rules = 1;",
+    // Approvals by hosts, which an older Offshoot could not read; what became of approvals is asked of the log.
+    "CREATE INDEX approvals_asked ON events (seq) WHERE kind = 'approval_requested';
+    CREATE INDEX approvals_asked_of_task ON events (task, seq) WHERE kind = 'approval_requested';
+    CREATE INDEX approvals_settled ON events (task, seq) WHERE kind IN ('approval_answered', 'approval_withdrawn');",
 ];
 
 /// Brings the database to today's format, or refuses it.

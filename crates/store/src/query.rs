@@ -231,7 +231,10 @@ impl Store {
     }
 
     /// Asks with a reader; everything asked sees one moment.
-    fn ask<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    pub(crate) fn ask<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         self.readers()
             .with(|connection| {
                 let moment = connection.transaction()?;

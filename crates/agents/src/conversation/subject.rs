@@ -17,7 +17,7 @@ pub(super) fn whole(subject: Subject) -> Subject {
             !paths.is_empty() && lengths.sum::<usize>() <= bound::DETAIL
         }
         Subject::Tool { name, input } => !name.is_empty() && name.len() + input.len() <= bound::DETAIL,
-        Subject::Question | Subject::Unclear => true,
+        Subject::Host { .. } | Subject::Question | Subject::Unclear => true,
     };
     if fits { subject } else { Subject::Unclear }
 }
@@ -81,7 +81,7 @@ pub(super) fn shown(subject: &Subject) -> Option<String> {
         Subject::Command { command } => command.clone(),
         Subject::Files { paths, .. } => paths.join("\n"),
         Subject::Tool { name, input } => format!("{name} {input}"),
-        Subject::Question | Subject::Unclear => return None,
+        Subject::Host { .. } | Subject::Question | Subject::Unclear => return None,
     })
 }
 

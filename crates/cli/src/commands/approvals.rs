@@ -1,4 +1,4 @@
-//! `offshoot approvals`.
+//! `offshoot approvals` and `offshoot rules`.
 
 use std::process::ExitCode;
 
@@ -15,10 +15,15 @@ use crate::{
 ///
 /// `offshoot approve` and `offshoot deny` answer. What you do not answer goes on waiting until its deadline.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Option<Command>,
+    /// Only those of this task
+    task: Option<String>,
+    /// All there ever were, the newest first: who answered what, when, by which rule
+    #[arg(long, conflicts_with = "watch")]
+    all: bool,
+    /// With --all: at most so many
+    #[arg(long, value_name = "NUMBER", requires = "all", default_value_t = 100)]
+    limit: usize,
     /// Only those of this repository
     #[arg(long)]
     here: bool,
@@ -27,14 +32,9 @@ pub(crate) struct Args {
     watch: bool,
 }
 
-#[derive(Debug, clap::Subcommand)]
-enum Command {
-    Rules(RulesArgs),
-}
-
-/// List the standing rules, or take one back
+/// List the standing rules with what they decided, or take one back
 #[derive(Debug, clap::Args)]
-struct RulesArgs {
+pub(crate) struct RulesArgs {
     /// Take this one back: TASK/NUMBER, or its id
     #[arg(long, value_name = "RULE")]
     remove: Option<String>,
@@ -44,8 +44,8 @@ struct RulesArgs {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
-    if let Some(Command::Rules(args)) = &args.command {
-        return rules(args, session).await;
+    if args.all {
+        return all(&args, session).await;
     }
     let first = list(&args, session).await?;
     if !args.watch {
@@ -67,8 +67,49 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     .await
 }
 
+/// Page by page, until there are enough.
+async fn all(args: &Args, session: &Session) -> Outcome {
+    let mut query = query(args, session)?;
+    query.push("state=all".to_owned());
+    let mut before: Option<u64> = None;
+    let mut found: Option<ApprovalList> = None;
+    loop {
+        let left = args.limit.saturating_sub(found.as_ref().map_or(0, |list| list.approvals.len()));
+        let page = before.map(|before| format!("before={before}"));
+        let asked: Vec<_> =
+            query.iter().cloned().chain(page).chain([format!("limit={}", left.max(1))]).collect();
+        let list: ApprovalList = session.client.get(&format!("/v1/approvals?{}", asked.join("&"))).await?;
+        before = list.next;
+        let known = found.get_or_insert_with(|| ApprovalList { approvals: Vec::new(), ..list.clone() });
+        known.approvals.extend(list.approvals);
+        known.next = before;
+        if before.is_none() || known.approvals.len() >= args.limit {
+            break;
+        }
+    }
+    let Some(list) = found else { return Ok(ExitCode::SUCCESS) };
+    if session.screen.json {
+        session.screen.print_json(&list)?;
+    } else {
+        session.screen.print(&approval::past(&list))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn list(args: &Args, session: &Session) -> Result<ApprovalList, Failure> {
-    session.client.get(&format!("/v1/approvals{}", scope(args.here, session)?)).await
+    let query = query(args, session)?;
+    let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+    session.client.get(&format!("/v1/approvals{query}")).await
+}
+
+fn query(args: &Args, session: &Session) -> Result<Vec<String>, Failure> {
+    let mut query = Vec::new();
+    // With a task the directory only says which one is meant.
+    if args.here || args.task.is_some() {
+        query.push(format!("path={}", encode(&session.directory()?.to_string_lossy())));
+    }
+    query.extend(args.task.as_ref().map(|task| format!("task={}", encode(task))));
+    Ok(query)
 }
 
 fn scope(here: bool, session: &Session) -> Result<String, Failure> {
@@ -85,7 +126,7 @@ fn text(list: &ApprovalList, session: &Session) -> Result<String, Failure> {
     Ok(approval::list(list, session.screen.colour))
 }
 
-async fn rules(args: &RulesArgs, session: &Session) -> Outcome {
+pub(crate) async fn rules(args: RulesArgs, session: &Session) -> Outcome {
     if let Some(rule) = &args.remove {
         let path = session.approval_path(&format!("rules/{}/remove", encode(rule)))?;
         let removed: RuleView = session.client.post(&path, &serde_json::json!({})).await?;

@@ -49,6 +49,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Approvals(args) => approvals::run(args, session).await,
         Command::Approve(args) => approval::approve(args, session).await,
         Command::Deny(args) => approval::deny(args, session).await,
+        Command::Rules(args) => approvals::rules(args, session).await,
         Command::Diff(args) => diff::run(args, session).await,
         Command::FollowUp(args) => follow_up::run(args, session).await,
         Command::Land(args) => land::run(args, session).await,

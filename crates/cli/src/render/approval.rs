@@ -93,6 +93,54 @@ pub(crate) fn answered(view: &ApprovalView) -> String {
     format!("{} {}: {title}{rule}", view.name, view.approval.state.word())
 }
 
+/// What there ever was, a line each.
+pub(crate) fn past(list: &ApprovalList) -> String {
+    if list.approvals.is_empty() {
+        return "nothing was ever asked\n".to_owned();
+    }
+    let rows: Vec<_> = list
+        .approvals
+        .iter()
+        .map(|view| {
+            let approval = &view.approval;
+            let at = moment(approval.settled_at.unwrap_or(approval.asked_at));
+            let title = cut(&escape_line(&approval.title), 100);
+            (at, view.name.as_str(), approval.state.word(), title, why(approval, &list.approvals))
+        })
+        .collect();
+    let width = rows.iter().map(|row| row.1.len()).max().unwrap_or_default();
+    let mut text = String::new();
+    for (at, name, state, title, why) in rows {
+        text.push_str(&format!("{at}  {}  {}  {title}{why}\n", pad(name, width), pad(state, 9)));
+    }
+    if let Some(next) = list.next {
+        text.push_str(&format!("(there are older ones: --limit, or before={next} over HTTP)\n"));
+    }
+    text
+}
+
+/// Who settled it, and with which words.
+fn why(approval: &ApprovalRecord, known: &[ApprovalView]) -> String {
+    let Some(answer) = &approval.answer else {
+        let withdrawn = approval.withdrawn.as_deref();
+        return withdrawn.map(|why| format!(" ({})", cut(&escape_line(why), 100))).unwrap_or_default();
+    };
+    let by = match answer.by {
+        Answerer::Person => "by a person".to_owned(),
+        Answerer::Rule { rule } => {
+            let name = known.iter().find(|view| view.approval.id == rule).map(|view| view.name.clone());
+            format!("by standing rule {}", name.unwrap_or_else(|| rule.to_string()))
+        }
+        Answerer::Deadline => return " (nobody answered in time)".to_owned(),
+    };
+    let text = answer.text.as_deref().map(|text| format!(": {}", cut(&escape_line(text), 100)));
+    let rule = answer.rule.as_ref().map(|rule| match rule.scope {
+        RuleScope::Task => ", from then on in this task",
+        RuleScope::Project => ", from then on in this project",
+    });
+    format!(" ({by}{}{})", rule.unwrap_or_default(), text.unwrap_or_default())
+}
+
 /// The list of standing rules.
 pub(crate) fn rules(list: &RuleList) -> String {
     if list.rules.is_empty() {
@@ -107,7 +155,15 @@ pub(crate) fn rules(list: &RuleList) -> String {
             Verdict::Deny => "deny ",
         };
         let when = holds(*scope, matches);
-        text.push_str(&format!("{}  {says}  {when} ({})\n", pad(&view.name, width), escape_line(&view.root)));
+        let last = view.last_answered.map(|at| format!(", last {}", moment(at))).unwrap_or_default();
+        let times = if view.answered == 1 { "time" } else { "times" };
+        text.push_str(&format!(
+            "{}  {says}  {when} ({})\n{}answered {} {times}{last}\n",
+            pad(&view.name, width),
+            escape_line(&view.root),
+            " ".repeat(width + 9),
+            view.answered,
+        ));
     }
     text
 }
@@ -128,6 +184,7 @@ fn holds(scope: RuleScope, matches: &RuleMatch) -> String {
             format!("{} files below {}", does(*kind), quoted(directory))
         }
         RuleMatch::Tool { name, input } => format!("uses exactly: {} {}", quoted(name), quoted(input)),
+        RuleMatch::Host { host, port } => format!("reaches {}:{port}", quoted(host.as_str())),
     };
     format!("{who} {what}")
 }

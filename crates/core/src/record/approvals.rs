@@ -1,7 +1,7 @@
 //! What approvals and rules do to a task's record.
 //!
 //! A record holds the approvals that wait and those whose answer was not handed over yet; what became of the others
-//! stands in the log. A task that waits for a person needs attention: that follows from its approvals here and is no
+//! stands in the log. What was said of a host is kept as long as the run, for the connections to come. A task that waits for a person needs attention: that follows from its approvals here and is no
 //! event of its own.
 
 use super::{FoldError, TaskRecord, refused};
@@ -26,29 +26,21 @@ impl TaskRecord {
     pub(super) fn asked(&mut self, entry: &Entry, asked: &ApprovalRequested) -> Result<(), FoldError> {
         let run = self.run_mut(entry)?.id;
         self.approvals_asked = self.approvals_asked.max(asked.number);
-        let asked = asked.clone();
-        self.approvals.push(ApprovalRecord {
-            id: asked.approval,
-            number: asked.number,
-            run,
-            source: asked.source,
-            title: asked.title,
-            detail: asked.detail,
-            subject: asked.subject,
-            options: asked.options,
-            asked_at: entry.at,
-            deadline: asked.deadline,
-            state: ApprovalState::Waiting,
-            answer: None,
-        });
+        if let ApprovalSource::Host { .. } = asked.source {
+            // What was said of the same host before counts no more.
+            self.approvals.retain(|one| one.state == ApprovalState::Waiting || one.subject != asked.subject);
+            self.rests = self.rests || self.state == TaskState::Idle;
+        }
+        self.approvals.push(asked.clone().record(run, entry.at));
         self.attend(entry)
     }
 
     pub(super) fn answered(&mut self, entry: &Entry, answered: &ApprovalAnswered) -> Result<(), FoldError> {
         let approval = self.approval_mut(answered.approval)?;
-        change(approval, answered.change())?;
+        change(approval, answered.change(), entry)?;
         approval.answer = Some(answered.clone());
         let (number, title) = (approval.number, approval.title.clone());
+        let of_host = matches!(approval.source, ApprovalSource::Host { .. });
         if let Some(rule) = &answered.rule {
             self.rules.push(RuleRecord {
                 id: answered.approval,
@@ -69,11 +61,15 @@ impl TaskRecord {
             );
             self.run_mut(entry)?.denials.push(said);
         }
+        // The rule goes on answering; what a person or a deadline said of a host is kept until the run is over.
+        if of_host && matches!(answered.by, Answerer::Rule { .. }) {
+            self.approvals.retain(|one| one.id != answered.approval);
+        }
         self.attend(entry)
     }
 
     pub(super) fn withdrawn(&mut self, entry: &Entry, approval: ApprovalId) -> Result<(), FoldError> {
-        change(self.approval_mut(approval)?, ApprovalChange::Withdraw)?;
+        change(self.approval_mut(approval)?, ApprovalChange::Withdraw, entry)?;
         self.approvals.retain(|one| one.id != approval);
         self.attend(entry)
     }
@@ -90,7 +86,7 @@ impl TaskRecord {
         let run = self.run_mut(entry)?;
         let (run, running) = (run.id, run.exec.clone());
         self.approvals.retain(|approval| {
-            let ApprovalSource::Agent { exec, question } = &approval.source;
+            let ApprovalSource::Agent { exec, question } = &approval.source else { return true };
             approval.state == ApprovalState::Waiting
                 || approval.run != run
                 || question != id
@@ -110,7 +106,8 @@ impl TaskRecord {
                 self.reason = Some(reason);
             }
             None if self.state == TaskState::NeedsAttention => {
-                self.change(TaskChange::Proceed, entry.at)?;
+                let rests = std::mem::take(&mut self.rests);
+                self.change(if rests { TaskChange::Rest } else { TaskChange::Proceed }, entry.at)?;
                 self.reason = None;
             }
             None => {}
@@ -123,8 +120,7 @@ impl TaskRecord {
     }
 }
 
-fn change(approval: &mut ApprovalRecord, change: ApprovalChange) -> Result<(), FoldError> {
-    let after = approval.state.after(change);
-    approval.state = after.ok_or_else(|| refused("approval", approval.state, change))?;
-    Ok(())
+fn change(approval: &mut ApprovalRecord, change: ApprovalChange, entry: &Entry) -> Result<(), FoldError> {
+    let from = approval.state;
+    if approval.settle(change, entry.at) { Ok(()) } else { Err(refused("approval", from, change)) }
 }

@@ -104,7 +104,7 @@ fn a_file_of_another_program_or_a_newer_version_is_refused() {
     let other = rusqlite::Connection::open(&path).unwrap();
     other.pragma_update(None, "user_version", 99).unwrap();
     other.close().unwrap();
-    assert!(matches!(Store::open(&path), Err(OpenError::Newer { found: 99, known: 2, .. })));
+    assert!(matches!(Store::open(&path), Err(OpenError::Newer { found: 99, known: 3, .. })));
 }
 
 #[test]
