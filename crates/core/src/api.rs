@@ -1,6 +1,8 @@
 //! The shapes of the HTTP API: what is asked (`…Params`) and what is answered (`…View`). Server, CLI and every
 //! other client use these and nothing else. Records and events of the log are part of the API as they are.
 
+mod review;
+
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,10 +17,15 @@ use crate::{
     isolation::Isolation,
     lifecycle::{AppState, ServiceState},
     name::TaskName,
-    part::PartLanded,
     record::TaskRecord,
     rule::{RuleRecord, RuleScope},
     time::Timestamp,
+};
+
+pub use review::{
+    CheckView, CommentChangeParams, CommentList, CommentParams, CommentView, CommitView, ConflictView,
+    DiffView, FileText, FileView, LandParams, LandView, LandingPart, LandingView, RepositoryDiff,
+    RestoreParams, ScopeParams, SendCommentsParams,
 };
 
 /// Version of the API. A client refuses a daemon of another one.
@@ -43,6 +50,9 @@ pub struct TaskParams {
     pub repositories: BTreeMap<String, String>,
     /// The task's name; made from the prompt if not named.
     pub name: Option<String>,
+    /// The paths it is to touch, as patterns like those of `.gitignore`; everything if there are none. Other files are
+    /// flagged in diffs, and the agent is told.
+    pub scope: Vec<String>,
     /// The model, as the agent calls it.
     pub model: Option<String>,
     /// The command that must succeed at the end; the project's if not named.
@@ -126,20 +136,6 @@ pub struct FollowUpParams {
     pub env: Vec<Variable>,
     /// The caller's PATH, to find agents and tools on.
     pub search_path: Option<String>,
-}
-
-/// `POST /v1/tasks/{task}/land`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct LandParams {
-    /// As one commit.
-    pub squash: bool,
-    /// Into this branch; the one the task was started from if not named.
-    pub target: Option<String>,
-    /// The same for other repositories, by their names.
-    pub targets: BTreeMap<String, String>,
-    /// The message of the commit that is made, if one is made.
-    pub message: Option<String>,
 }
 
 /// `POST /v1/tasks/{task}/discard`
@@ -237,6 +233,9 @@ pub struct TaskView {
     /// Ports of this machine that lead into its environment.
     #[serde(default)]
     pub ports: Vec<PortView>,
+    /// What could be asked next, ready to be sent as a follow-up: the agent stopped at a denial and was not told more.
+    #[serde(default)]
+    pub suggested_prompt: Option<String>,
 }
 
 /// A port of this machine that leads into an environment: for `psql`, debuggers and the like.
@@ -498,84 +497,6 @@ pub struct EventList {
     pub entries: Vec<Entry>,
     /// Give this as `after` to go on.
     pub next: u64,
-}
-
-/// `GET /v1/tasks/{task}/diff`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct DiffView {
-    /// The commit compared with.
-    pub base: String,
-    /// The commit that holds what is compared.
-    pub head: String,
-    /// What differs.
-    pub files: Vec<FileView>,
-    /// The commits between, oldest first.
-    pub commits: Vec<CommitView>,
-    /// Of a task over several repositories: which are shown. Paths then begin with the repository's name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub repositories: Vec<RepositoryDiff>,
-    /// Unified diff; bytes that are not UTF-8 are replaced.
-    pub patch: String,
-    /// Whether the patch was cut.
-    pub truncated: bool,
-}
-
-/// A repository that a diff shows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RepositoryDiff {
-    /// Its name.
-    pub name: String,
-    /// The commit compared with.
-    pub base: String,
-    /// The commit that holds what is compared.
-    pub head: String,
-    /// Files that differ.
-    pub files: u32,
-}
-
-/// One file of a diff.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct FileView {
-    /// Its path; odd bytes as git quotes them.
-    pub path: String,
-    /// Its former path, if it was renamed.
-    pub old_path: Option<String>,
-    /// `A`, `M`, `D`, `R`, `C` or `T`, as git says.
-    pub status: String,
-    /// Lines added; `None` for a binary file.
-    pub added: Option<u64>,
-    /// Lines deleted; `None` for a binary file.
-    pub deleted: Option<u64>,
-}
-
-/// One commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct CommitView {
-    /// Its id.
-    pub commit: String,
-    /// First line of its message.
-    pub subject: String,
-    /// Author's name.
-    pub author: String,
-    /// When it was made.
-    pub at: Timestamp,
-    /// The repository it is in, if the task has several.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repository: Option<String>,
-}
-
-/// `POST /v1/tasks/{task}/land` answers with this when the work is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct LandView {
-    /// The branch.
-    pub target: String,
-    /// Its new tip.
-    pub commit: String,
-    /// `up_to_date`, `fast_forward`, `merge` or `squash`.
-    pub how: String,
-    /// Of a task over several repositories: all that landed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub repositories: Vec<PartLanded>,
 }
 
 /// `POST /v1/prune` and `POST /v1/tasks/{task}/discard` answer with this: what went, and what stayed, and why.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::{
     agent::{AgentEvent, PermissionPolicy},
     approval::{ApprovalAnswered, ApprovalRequested},
+    comment::CommentAdded,
     egress::EgressRule,
     id::{ApprovalId, EnvironmentId, ProjectId, RunId, TaskId},
     isolation::Isolation,
@@ -272,6 +273,45 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// A person said anew which paths the task is to touch.
+    ScopeChanged {
+        /// Patterns; none for everything.
+        scope: Vec<String>,
+    },
+    /// A person commented on a line; a draft until it is sent.
+    CommentAdded(CommentAdded),
+    /// A draft says something else.
+    CommentChanged {
+        /// Which one.
+        number: u32,
+        /// What it says now.
+        text: String,
+    },
+    /// A comment was taken away.
+    CommentRemoved {
+        /// Which one.
+        number: u32,
+    },
+    /// Drafts went to the agent with this entry's run.
+    CommentsSent {
+        /// Which ones.
+        numbers: Vec<u32>,
+    },
+    /// The workspace is about to become again what it was at a checkpoint.
+    RestoreStarted {
+        /// Number of the checkpoint.
+        step: u32,
+    },
+    /// It has become so, on top of all that was before.
+    Restored {
+        /// Number of the checkpoint.
+        step: u32,
+    },
+    /// It could not become so.
+    RestoreFailed {
+        /// Why, for people.
+        reason: String,
+    },
     /// A landing is about to be made.
     LandingStarted {
         /// Into which branch.
@@ -335,6 +375,9 @@ pub struct TaskCreated {
     /// The other repositories, in the order of `offshoot.toml`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<PartCreated>,
+    /// The paths it is to touch, as patterns; none for everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
     /// Notices worth keeping: "the checkout has 3 changed files; they are not part of this task".
     pub notices: Vec<String>,
 }

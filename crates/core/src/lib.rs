@@ -8,11 +8,14 @@ pub mod time;
 
 pub mod agent;
 pub mod approval;
+pub mod comment;
 pub mod event;
+pub mod host;
 pub mod isolation;
 pub mod lifecycle;
 pub mod record;
 pub mod rule;
+pub mod scope;
 
 pub mod config;
 pub mod egress;

@@ -2,6 +2,7 @@
 //! so dropping the records and folding the log again gives the same.
 
 mod approvals;
+mod review;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,6 +10,7 @@ use utoipa::ToSchema;
 use crate::{
     agent::{AgentEvent, PermissionPolicy, ToolStatus},
     approval::ApprovalRecord,
+    comment::CommentRecord,
     egress::EgressRule,
     event::{Changes, Entry, Event, Limits, ServiceView},
     id::{EnvironmentId, ProjectId, RunId, TaskId},
@@ -54,6 +56,9 @@ pub struct TaskRecord {
     /// Its other repositories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<PartRecord>,
+    /// The paths it is to touch, as patterns; none for everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
     /// Notices given when it was created.
     pub notices: Vec<String>,
     /// Where it stands.
@@ -98,6 +103,18 @@ pub struct TaskRecord {
     /// Standing rules that were made here, oldest first.
     #[serde(default)]
     pub rules: Vec<RuleRecord>,
+    /// Comments on lines, oldest first: drafts, and the newest of those that were sent.
+    #[serde(default)]
+    pub comments: Vec<CommentRecord>,
+    /// How many comments there ever were.
+    #[serde(default)]
+    pub comments_made: u32,
+    /// The checkpoint that the workspace is being brought back to.
+    #[serde(default)]
+    pub restoring: Option<u32>,
+    /// The checkpoint that it was brought back to since the last run.
+    #[serde(default)]
+    pub restored: Option<u32>,
 }
 
 /// A landing in progress.
@@ -170,6 +187,12 @@ pub struct RunRecord {
     /// What its agent is to be told about requests that a person denied, oldest first.
     #[serde(default)]
     pub denials: Vec<String>,
+    /// What would be said about a denial after which its agent did nothing more.
+    #[serde(default)]
+    pub denied: Option<String>,
+    /// The checkpoint that the workspace was brought back to before it.
+    #[serde(default)]
+    pub restored: Option<u32>,
 }
 
 /// An environment, as the log tells.
@@ -275,6 +298,12 @@ pub enum FoldError {
     /// The event's service is not one of the environment's.
     #[error("the environment has no such service")]
     NoService,
+    /// The event's comment is not one of the task's, or cannot be changed any more.
+    #[error("the task has no such draft")]
+    NoComment,
+    /// The event's checkpoint is not one of the task's.
+    #[error("the task has no such checkpoint")]
+    NoCheckpoint,
     /// The event's approval or rule is not one of the task's.
     #[error("the task has no such approval")]
     NoApproval,
@@ -308,6 +337,7 @@ impl TaskRecord {
             adopted: created.adopted,
             repository: created.repository,
             others: created.others.into_iter().map(PartRecord::new).collect(),
+            scope: created.scope,
             notices: created.notices,
             // A task is born settled; the run that is queued in the same transaction makes it wait.
             state: TaskState::Stopped,
@@ -329,6 +359,10 @@ impl TaskRecord {
             rests: false,
             approvals_asked: 0,
             rules: Vec::new(),
+            comments: Vec::new(),
+            comments_made: 0,
+            restoring: None,
+            restored: None,
         })
     }
 
@@ -364,6 +398,7 @@ impl TaskRecord {
         match &entry.event {
             Event::TaskCreated(_) => return Err(FoldError::NoTask),
             Event::RunQueued(queued) => {
+                self.not_restoring("Queue")?;
                 self.change(TaskChange::Queue, at)?;
                 self.reason = None;
                 self.runs.push(RunRecord {
@@ -392,6 +427,8 @@ impl TaskRecord {
                     output_tokens: 0,
                     cost_usd: None,
                     denials: Vec::new(),
+                    denied: None,
+                    restored: self.restored.take(),
                 });
             }
             Event::RunAdmitted => {
@@ -610,7 +647,19 @@ impl TaskRecord {
                 )?;
                 self.reason = Some(reason.clone());
             }
+            Event::ScopeChanged { scope } => self.scope.clone_from(scope),
+            Event::CommentAdded(added) => self.commented(added, at),
+            Event::CommentChanged { number, text } => self.comment_changed(*number, text, at)?,
+            Event::CommentRemoved { number } => self.comment_removed(*number)?,
+            Event::CommentsSent { numbers } => self.comments_sent(entry, numbers)?,
+            Event::RestoreStarted { step } => self.restore_started(*step)?,
+            Event::Restored { step } => {
+                self.restoring = None;
+                self.restored = Some(*step);
+            }
+            Event::RestoreFailed { .. } => self.restoring = None,
             Event::LandingStarted { target, head, squash, moves } => {
+                self.not_restoring("Land")?;
                 let (target, head) = (target.clone(), head.clone());
                 self.landing = Some(Landing { target, head, squash: *squash, moves: moves.clone() });
             }
@@ -635,6 +684,7 @@ impl TaskRecord {
 
     fn fold_agent(&mut self, entry: &Entry, agent: &AgentEvent) -> Result<(), FoldError> {
         self.handed_over(entry, agent)?;
+        self.went_on(entry, agent)?;
         match agent {
             AgentEvent::SessionOpened { session } => self.session = Some(session.clone()),
             AgentEvent::ToolCall { title, status, .. } if !title.is_empty() => {

@@ -144,6 +144,7 @@ impl Engine {
             adopted: Some(tree.path.to_string_lossy().into_owned()),
             repository: String::new(),
             others: Vec::new(),
+            scope: Vec::new(),
             notices: vec![
                 "adopted: nothing is committed in it, and neither it nor its branch is ever deleted"
                     .to_owned(),

@@ -165,6 +165,7 @@ impl Engine {
             adopted: None,
             repository: asked.name.clone(),
             others: asked.others.iter().map(|other| other.part.clone()).collect(),
+            scope: params.scope.clone(),
             notices: notices.clone(),
         };
         let run = RunId(clock::id());

@@ -365,6 +365,7 @@ impl Engine {
             disk_bytes: task.environment.as_ref().and_then(|e| self.inner.environments.disk(e.id)),
             apps: self.app_views(&task),
             ports: self.port_views(&task),
+            suggested_prompt: None,
             task,
         }
     }

@@ -37,12 +37,8 @@ const HUNKS: usize = 16 * 1024;
 impl Engine {
     /// What a task changed: against its base, or what one checkpoint changed against the one before; in all of its
     /// repositories, or in one.
-    pub async fn diff(
-        &self,
-        task: &TaskRef,
-        step: Option<u32>,
-        repository: Option<String>,
-    ) -> Result<DiffView, Problem> {
+    pub async fn diff(&self, task: &TaskRef, request: crate::DiffRequest) -> Result<DiffView, Problem> {
+        let crate::DiffRequest { step, repository, .. } = request;
         let record = self.find(task)?;
         if let Some(name) = &repository {
             part_named(&record, name)?;
@@ -184,6 +180,8 @@ impl Engine {
                     deleted: (!f.binary).then_some(f.deleted),
                     path: format!("{prefix}{}", f.path),
                     old_path: f.old_path.map(|path| format!("{prefix}{path}")),
+                    binary: f.binary,
+                    ..FileView::default()
                 })
                 .collect(),
             commits: commits
@@ -534,4 +532,44 @@ fn hunks(files: &[Conflict]) -> String {
         }
     }
     text
+}
+
+use offshoot_core::api::{
+    CheckView, CommentList, CommentParams, CommentView, FileText, LandingView, SendCommentsParams, TaskView,
+};
+fn later() -> Problem {
+    Problem::new(ProblemKind::Unavailable, "not_yet", "this comes with the next change")
+}
+#[expect(missing_docs, reason = "they come with the next change")]
+impl Engine {
+    pub async fn file(&self, _: &TaskRef, _: crate::FileRequest) -> Result<FileText, Problem> {
+        Err(later())
+    }
+    pub async fn set_scope(&self, _: &TaskRef, _: Vec<String>) -> Result<TaskView, Problem> {
+        Err(later())
+    }
+    pub async fn comments(&self, _: &TaskRef) -> Result<CommentList, Problem> {
+        Err(later())
+    }
+    pub async fn comment(&self, _: &TaskRef, _: CommentParams) -> Result<CommentView, Problem> {
+        Err(later())
+    }
+    pub async fn change_comment(&self, _: &TaskRef, _: u32, _: String) -> Result<CommentView, Problem> {
+        Err(later())
+    }
+    pub async fn remove_comment(&self, _: &TaskRef, _: u32) -> Result<CommentList, Problem> {
+        Err(later())
+    }
+    pub async fn send_comments(&self, _: &TaskRef, _: SendCommentsParams) -> Result<TaskView, Problem> {
+        Err(later())
+    }
+    pub async fn check_log(&self, _: &TaskRef, _: u32) -> Result<CheckView, Problem> {
+        Err(later())
+    }
+    pub async fn restore(&self, _: &TaskRef, _: u32) -> Result<TaskView, Problem> {
+        Err(later())
+    }
+    pub async fn landing(&self, _: &TaskRef, _: crate::LandingRequest) -> Result<LandingView, Problem> {
+        Err(later())
+    }
 }

@@ -5,7 +5,7 @@
 //! place.rs   where everything of a user is kept         log.rs     its log, bounded
 //! listen.rs  connections: Unix socket, loopback TCP     guard.rs   who may ask over TCP, and how
 //! routes.rs  the router with its OpenAPI document       answer.rs  bodies, queries and problems on the wire
-//! tasks.rs · approvals.rs · exec.rs · events.rs · services.rs · service.rs   the handlers; each only translates to the engine and back
+//! tasks.rs · review.rs · approvals.rs · exec.rs · events.rs · services.rs · service.rs   the handlers; each only translates to the engine and back
 //! ```
 //!
 //! Decides nothing: every rule about tasks is the engine's.
@@ -20,6 +20,7 @@ pub mod guard;
 mod listen;
 mod log;
 pub mod place;
+mod review;
 mod routes;
 mod service;
 mod services;

@@ -24,7 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{ProblemBody, Refusal, require_json},
-    approvals, apps, events, exec, service, services, tasks, worktrees,
+    approvals, apps, events, exec, review, service, services, tasks, worktrees,
 };
 
 /// Header with [`version_tag`], in every answer, and in a client's request if it wants to be refused by a daemon of
@@ -83,8 +83,17 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(tasks::stop))
         .routes(routes!(tasks::land))
         .routes(routes!(tasks::discard))
-        .routes(routes!(tasks::diff))
         .routes(routes!(tasks::prune))
+        .routes(routes!(review::diff))
+        .routes(routes!(review::file))
+        .routes(routes!(review::scope))
+        .routes(routes!(review::comments, review::comment))
+        .routes(routes!(review::send_comments))
+        .routes(routes!(review::change_comment))
+        .routes(routes!(review::remove_comment))
+        .routes(routes!(review::check))
+        .routes(routes!(review::restore))
+        .routes(routes!(review::landing))
         .routes(routes!(worktrees::list))
         .routes(routes!(worktrees::adopt))
         .routes(routes!(approvals::list))

@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
 };
 use offshoot_core::api::{
-    DiffView, DiscardParams, FollowUpParams, LandParams, LandView, PruneView, TaskList, TaskParams, TaskView,
+    DiscardParams, FollowUpParams, LandParams, LandView, PruneView, TaskList, TaskParams, TaskView,
 };
 use offshoot_engine::{Engine, TaskRef};
 use serde::Deserialize;
@@ -117,32 +117,6 @@ pub(crate) async fn discard(
     Body(params): Body<DiscardParams>,
 ) -> Answer<PruneView> {
     to_its_end(async move { engine.discard(&reference(task, scope), params).await }).await
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DiffQuery {
-    /// Any directory of a repository: of two tasks with one name, the one of this project is meant.
-    #[param(value_type = Option<String>)]
-    path: Option<PathBuf>,
-    /// Only what this checkpoint changed against the one before.
-    step: Option<u32>,
-    /// Only in this repository of a task over several.
-    repository: Option<String>,
-}
-
-/// What the task changed against its base.
-#[utoipa::path(get, path = "/v1/tasks/{task}/diff", operation_id = "task_diff", tag = "tasks",
-    params(("task" = String, Path, description = "Id, beginning of an id, or name"), DiffQuery),
-    responses((status = 200, body = DiffView)))]
-pub(crate) async fn diff(
-    State(engine): State<Engine>,
-    Path(task): Path<String>,
-    Params(query): Params<DiffQuery>,
-) -> Answer<DiffView> {
-    let task = TaskRef { task, path: query.path };
-    Ok(Json(engine.diff(&task, query.step, query.repository).await?))
 }
 
 /// Takes away what nobody needs any more. Never unlanded work.

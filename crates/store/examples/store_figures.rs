@@ -27,6 +27,7 @@ fn begin(number: usize, store: &Store) -> Result<(TaskId, RunId), Box<dyn std::e
         adopted: None,
         repository: String::new(),
         others: Vec::new(),
+        scope: Vec::new(),
         notices: Vec::new(),
     };
     let queued = RunQueued {

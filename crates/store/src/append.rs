@@ -166,6 +166,7 @@ mod tests {
                 adopted: None,
                 repository: String::new(),
                 others: Vec::new(),
+                scope: Vec::new(),
                 notices: Vec::new(),
             }),
         }

@@ -28,7 +28,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What waits for a person, of all tasks, the longest first. */
+        /** What waits for a person, or all approvals there ever were. */
         get: operations["approvals_list"];
         put?: never;
         post?: never;
@@ -174,6 +174,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/presence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a person looks at: of that task nothing is sent to them meanwhile. */
+        post: operations["presence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/prune": {
         parameters: {
             query?: never;
@@ -294,6 +311,75 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tasks/{task}/comments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Comments on lines, with where these are now. */
+        get: operations["comments_list"];
+        put?: never;
+        /** A comment on a line, as a draft. */
+        post: operations["comment_add"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/comments/send": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Gives all drafts to the agent, as one follow-up. */
+        post: operations["comments_send"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/comments/{comment}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A draft is to say something else. */
+        post: operations["comment_change"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/comments/{comment}/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Takes a comment away. */
+        post: operations["comment_remove"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tasks/{task}/diff": {
         parameters: {
             query?: never;
@@ -383,6 +469,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tasks/{task}/file": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One file as it is in one commit, out of git's objects: nothing is read in the workspace, no link is followed. */
+        get: operations["task_file"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tasks/{task}/land": {
         parameters: {
             query?: never;
@@ -400,6 +503,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tasks/{task}/landing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a landing would do now. Nothing is changed by asking. */
+        get: operations["task_landing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Brings the workspace back to a checkpoint. What it is now is a checkpoint before that. */
+        post: operations["task_restore"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tasks/{task}/runs": {
         parameters: {
             query?: never;
@@ -411,6 +548,40 @@ export interface paths {
         put?: never;
         /** Another run on the same branch. */
         post: operations["task_follow_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/runs/{run}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the check of a run said: all of it as long as the environment is there, then its end. */
+        get: operations["run_check"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/tasks/{task}/scope": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Says anew which paths the task is to touch. */
+        post: operations["task_scope"];
         delete?: never;
         options?: never;
         head?: never;
@@ -671,6 +842,15 @@ export interface components {
             /** @description What people call it. */
             title: string;
         };
+        /** @description What a line is found again by. */
+        Anchor: {
+            /** @description The lines after it, the nearest first. */
+            after: string[];
+            /** @description The lines before it, the nearest last. */
+            before: string[];
+            /** @description Its text, shortened. */
+            text: string;
+        };
         /** @description `POST /v1/approvals/{approval}`: an answer. Not to answer is "not now": it goes on waiting. */
         AnswerParams: {
             /** @description The rule is about all files below this directory. */
@@ -797,8 +977,13 @@ export interface components {
         ApprovalId: string;
         /** @description `GET /v1/approvals` */
         ApprovalList: {
-            /** @description What waits for a person, the longest first. */
+            /** @description What waits for a person, the longest first; of all there ever were, the newest first. */
             approvals: components["schemas"]["ApprovalView"][];
+            /**
+             * Format: int64
+             * @description Of all there ever were: there are older ones, to be had with `before` this number.
+             */
+            next?: number | null;
             /** @description The daemon's clock. */
             now: components["schemas"]["Timestamp"];
             /**
@@ -827,6 +1012,7 @@ export interface components {
             options: components["schemas"]["AskOption"][];
             /** @description The run that it holds up. */
             run: components["schemas"]["RunId"];
+            settled_at?: components["schemas"]["Timestamp"] | null;
             /** @description Who asks. */
             source: components["schemas"]["ApprovalSource"];
             /** @description Where it stands. */
@@ -835,6 +1021,8 @@ export interface components {
             subject: components["schemas"]["Subject"];
             /** @description One line for people. */
             title: string;
+            /** @description Why it is not asked any more, if it was withdrawn. */
+            withdrawn?: string | null;
         };
         /** @description The particulars of a new approval. */
         ApprovalRequested: {
@@ -866,6 +1054,11 @@ export interface components {
             question: string;
             /** @enum {string} */
             type: "agent";
+        } | {
+            /** @description The environment. */
+            environment: components["schemas"]["EnvironmentId"];
+            /** @enum {string} */
+            type: "host";
         };
         /**
          * @description Where an approval stands.
@@ -995,6 +1188,25 @@ export interface components {
             /** @description Subject of the newest commit on the task's branch, if it has one of its own. */
             latest_commit?: string | null;
         };
+        /** @description `GET /v1/tasks/{task}/runs/{run}/check`: what the check of a run said. */
+        CheckView: {
+            /**
+             * Format: int32
+             * @description Exit code; -1 if it was killed or took too long; `None` while it is not over.
+             */
+            code?: number | null;
+            /** @description The command. */
+            command: string;
+            /**
+             * Format: int32
+             * @description Number of the run.
+             */
+            run: number;
+            /** @description What it said, both outputs in order; bytes that are not UTF-8 are replaced. */
+            text: string;
+            /** @description Whether there was more before. */
+            truncated: boolean;
+        };
         /** @description A snapshot of the workspace. */
         CheckpointRecord: {
             /** @description When. */
@@ -1014,6 +1226,113 @@ export interface components {
             /** @description What it was taken after. */
             title: string;
         };
+        /** @description A comment was made. */
+        CommentAdded: {
+            /** @description What the line is found again by. */
+            anchor: components["schemas"]["Anchor"];
+            /** @description The commit whose file it is a line of. */
+            commit: string;
+            /**
+             * Format: int32
+             * @description The line, from 1, in that commit's file.
+             */
+            line: number;
+            /**
+             * Format: int32
+             * @description Number within the task, from 1.
+             */
+            number: number;
+            /** @description The file in that repository, as diffs name it. */
+            path: string;
+            /** @description The repository's name; empty if the task has one only. */
+            repository?: string;
+            /** @description Whether it is a line of before or of after the change. */
+            side: components["schemas"]["Side"];
+            /** @description What it says. */
+            text: string;
+        };
+        /** @description `POST /v1/tasks/{task}/comments/{comment}`: a draft is to say something else. */
+        CommentChangeParams: {
+            /** @description What it is to say. */
+            text: string;
+        };
+        /** @description `GET /v1/tasks/{task}/comments` */
+        CommentList: {
+            /** @description Oldest first, drafts and sent ones. */
+            comments: components["schemas"]["CommentView"][];
+            /**
+             * Format: int32
+             * @description How many were not sent yet.
+             */
+            drafts: number;
+        };
+        /** @description `POST /v1/tasks/{task}/comments`: a comment on a line, kept as a draft until it is sent. */
+        CommentParams: {
+            /**
+             * @description The commit whose file was looked at: the diff's `head` for a line of after the change, its `base` for one of
+             *     before. The newest if not named.
+             */
+            commit?: string | null;
+            /**
+             * Format: int32
+             * @description The line, from 1, in that commit's file.
+             */
+            line: number;
+            /** @description The file, as diffs name it; of a line before the change, its former path. */
+            path: string;
+            /** @description The repository, of a task over several; the path then begins inside it. Else as diffs show the path. */
+            repository?: string | null;
+            /** @description Whether the line is one of before or of after the change. */
+            side: components["schemas"]["Side"];
+            /** @description What is to be said, at most 4,000 bytes. */
+            text: string;
+        };
+        /** @description A comment, as the log tells. */
+        CommentRecord: {
+            /** @description What the line is found again by. */
+            anchor: components["schemas"]["Anchor"];
+            /** @description When it was made or last changed. */
+            at: components["schemas"]["Timestamp"];
+            /** @description The commit whose file it is a line of. */
+            commit: string;
+            /**
+             * Format: int32
+             * @description The line, from 1, in that commit's file.
+             */
+            line: number;
+            /**
+             * Format: int32
+             * @description Number within the task, from 1.
+             */
+            number: number;
+            /** @description The file in that repository, as diffs name it. */
+            path: string;
+            /** @description The repository's name; empty if the task has one only. */
+            repository?: string;
+            /**
+             * Format: int32
+             * @description Number of the run it was sent with; `None` for a draft.
+             */
+            sent?: number | null;
+            /** @description Whether it is a line of before or of after the change. */
+            side: components["schemas"]["Side"];
+            /** @description What it says. */
+            text: string;
+        };
+        /** @description A comment, and where its line is now. */
+        CommentView: {
+            /** @description What the log tells. */
+            comment: components["schemas"]["CommentRecord"];
+            /**
+             * Format: int32
+             * @description The line in the newest state of that side; `None` if it is not found any more.
+             */
+            line_now?: number | null;
+            /** @description Its file as diffs name it now. */
+            path: string;
+            /** @description Its line is not there any more. */
+            stale: boolean;
+        };
         /** @description One commit. */
         CommitView: {
             /** @description When it was made. */
@@ -1026,6 +1345,17 @@ export interface components {
             repository?: string | null;
             /** @description First line of its message. */
             subject: string;
+        };
+        /** @description A file that does not merge. */
+        ConflictView: {
+            /** @description The clashing lines with conflict markers and some around. */
+            hunks: string;
+            /** @description Git's word for it: `contents`, `modify/delete`, `rename/rename` … */
+            kind: string;
+            /** @description Git's sentence about it. */
+            message: string;
+            /** @description Its path, as in a [`FileView`]. */
+            path: string;
         };
         /** @description `GET /v1/daemon` */
         DaemonView: {
@@ -1090,11 +1420,14 @@ export interface components {
             files: components["schemas"]["FileView"][];
             /** @description The commit that holds what is compared. */
             head: string;
-            /** @description Unified diff; bytes that are not UTF-8 are replaced. */
+            /**
+             * @description Unified diff; bytes that are not UTF-8 are replaced. It ends with a whole section: what did not fit is left out
+             *     whole, and its files say so.
+             */
             patch: string;
             /** @description Of a task over several repositories: which are shown. Paths then begin with the repository's name. */
             repositories?: components["schemas"]["RepositoryDiff"][];
-            /** @description Whether the patch was cut. */
+            /** @description Whether the patch lacks anything. */
             truncated: boolean;
         };
         /** @description `POST /v1/tasks/{task}/discard` */
@@ -1448,6 +1781,58 @@ export interface components {
             /** @enum {string} */
             type: "run_ended";
         } | {
+            /** @description Patterns; none for everything. */
+            scope: string[];
+            /** @enum {string} */
+            type: "scope_changed";
+        } | (components["schemas"]["CommentAdded"] & {
+            /** @enum {string} */
+            type: "comment_added";
+        }) | {
+            /**
+             * Format: int32
+             * @description Which one.
+             */
+            number: number;
+            /** @description What it says now. */
+            text: string;
+            /** @enum {string} */
+            type: "comment_changed";
+        } | {
+            /**
+             * Format: int32
+             * @description Which one.
+             */
+            number: number;
+            /** @enum {string} */
+            type: "comment_removed";
+        } | {
+            /** @description Which ones. */
+            numbers: number[];
+            /** @enum {string} */
+            type: "comments_sent";
+        } | {
+            /**
+             * Format: int32
+             * @description Number of the checkpoint.
+             */
+            step: number;
+            /** @enum {string} */
+            type: "restore_started";
+        } | {
+            /**
+             * Format: int32
+             * @description Number of the checkpoint.
+             */
+            step: number;
+            /** @enum {string} */
+            type: "restored";
+        } | {
+            /** @description Why, for people. */
+            reason: string;
+            /** @enum {string} */
+            type: "restore_failed";
+        } | {
             /** @description Which commit. */
             head: string;
             /** @description With several repositories: every branch that is to move, before the first does. */
@@ -1514,6 +1899,26 @@ export interface components {
             /** @description Its id. */
             exec: string;
         };
+        /** @description `GET /v1/tasks/{task}/file`: one file as it is in one commit. */
+        FileText: {
+            /** @description It has no lines; there is no text. */
+            binary: boolean;
+            /**
+             * Format: int64
+             * @description Its size, in bytes.
+             */
+            bytes: number;
+            /** @description The commit it is shown of. */
+            commit: string;
+            /** @description Its mode: `100644`, `100755`, `120000` (the text is where the link points), `160000` (a submodule: no text). */
+            mode: string;
+            /** @description Its path, as asked for. */
+            path: string;
+            /** @description Its text; bytes that are not UTF-8 are replaced. */
+            text: string;
+            /** @description Whether there is more of it. */
+            truncated: boolean;
+        };
         /** @description One file of a diff. */
         FileView: {
             /**
@@ -1521,17 +1926,46 @@ export interface components {
              * @description Lines added; `None` for a binary file.
              */
             added?: number | null;
+            /** @description It has no lines. */
+            binary?: boolean;
             /**
              * Format: int64
              * @description Lines deleted; `None` for a binary file.
              */
             deleted?: number | null;
+            /**
+             * Format: int64
+             * @description Its size after, in bytes.
+             */
+            new_bytes?: number | null;
+            /** @description Its mode after. */
+            new_mode?: string | null;
+            /**
+             * Format: int64
+             * @description Its size before, in bytes.
+             */
+            old_bytes?: number | null;
+            /** @description Its mode before, as git writes it: `100644`, `100755`, `120000` (a link), `160000` (a submodule). */
+            old_mode?: string | null;
             /** @description Its former path, if it was renamed. */
             old_path?: string | null;
-            /** @description Its path; odd bytes as git quotes them. */
+            /** @description The task was to touch other paths. */
+            outside_scope?: boolean;
+            /** @description Its path. Printable UTF-8 stands for itself, a backslash is doubled, any other byte is `\xHH`. */
             path: string;
+            /** @description The repository it is in, if the task has several. */
+            repository?: string | null;
+            /** @description Why it would run, or change what runs, on the machine of whoever checks the branch out. */
+            runs_on_host?: components["schemas"]["RunsOnHost"][];
+            /**
+             * @description Which sections of the patch are its own: each begins with a line `diff --git `, the first is 0. None if nothing
+             *     is shown of it. Where file and link took each other's place there are two.
+             */
+            sections?: number[];
             /** @description `A`, `M`, `D`, `R`, `C` or `T`, as git says. */
             status: string;
+            /** @description The patch leaves it out, as it is too long; `file=` shows it alone. */
+            truncated?: boolean;
         };
         /** @description `POST /v1/tasks/{task}/runs`: a follow-up. */
         FollowUpParams: {
@@ -1587,6 +2021,11 @@ export interface components {
             passed: boolean;
         };
         /**
+         * @description What sort of thing runs it.
+         * @enum {string}
+         */
+        HostKind: "hook" | "ci" | "build" | "editor" | "agent" | "environment" | "git" | "link" | "executable";
+        /**
          * @description What an environment is.
          * @enum {string}
          */
@@ -1637,6 +2076,59 @@ export interface components {
             squash: boolean;
             /** @description Into which branch. */
             target: string;
+        };
+        /** @description What a landing would do in one repository. */
+        LandingPart: {
+            /**
+             * Format: int32
+             * @description Commits that the task has and the target has not.
+             */
+            ahead: number;
+            /**
+             * Format: int32
+             * @description Commits that the target has and the task has not.
+             */
+            behind: number;
+            /** @description Where both changed the same. */
+            conflicts: components["schemas"]["ConflictView"][];
+            /** @description The task's commit. */
+            head: string;
+            /** @description `up_to_date`, `fast_forward`, `merge` or `squash`; `None` if it would be refused. */
+            how?: string | null;
+            problem?: components["schemas"]["Problem"] | null;
+            /** @description Its name; empty if it is the only one. */
+            repository: string;
+            /** @description The branch it would go to; `None` if the task was not started from one and none is named. */
+            target?: string | null;
+            /** @description Where that branch is. */
+            target_commit?: string | null;
+        };
+        /** @description `GET /v1/tasks/{task}/landing`: what a landing would do now. Nothing is changed by asking. */
+        LandingView: {
+            /** @description Whether it would land now. */
+            clean: boolean;
+            /** @description The same for a merge commit. */
+            merge_message: string;
+            /**
+             * Format: int32
+             * @description Changed files outside of the task's scope.
+             */
+            outside_scope: number;
+            problem?: components["schemas"]["Problem"] | null;
+            /** @description One for each repository that has commits of the task. */
+            repositories: components["schemas"]["LandingPart"][];
+            /**
+             * Format: int32
+             * @description Changed files that would run on the machine of whoever checks the branch out.
+             */
+            runs_on_host: number;
+            /** @description The message that a squash has if no other is given; made from the commits. */
+            squash_message: string;
+            /**
+             * Format: int32
+             * @description Comments that were not sent.
+             */
+            unsent_comments: number;
         };
         /** @description What an environment's whole process tree may use. */
         Limits: {
@@ -1778,6 +2270,31 @@ export interface components {
              */
             port: number;
         };
+        /**
+         * @description `POST /v1/presence`: what a person looks at. Holds for 45 seconds, so a client that goes on showing it says so again
+         *     every 20.
+         */
+        PresenceParams: {
+            /** @description A name that the client made up for itself, at most 64 bytes: one client looks at one task. */
+            client: string;
+            /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+            path?: string | null;
+            /** @description The task, by id or name; none if the person looks elsewhere by now. */
+            task?: string | null;
+        };
+        /** @description Something that went wrong. */
+        Problem: {
+            /** @description Stable and searchable, as in `name_taken`. */
+            code: string;
+            /** @description More to read, shown as it is: conflicting hunks, the end of a log. */
+            detail?: string | null;
+            /** @description What to do next, if there is something. */
+            hint?: string | null;
+            /** @description The kind; decides exit code and HTTP status. */
+            kind: components["schemas"]["ProblemKind"];
+            /** @description One sentence. */
+            message: string;
+        };
         /** @description A problem on the wire: the members of RFC 9457 and Offshoot's own. */
         ProblemBody: {
             /** @description Stable and searchable, as in `name_taken`. */
@@ -1842,6 +2359,17 @@ export interface components {
             name: string;
         };
         /**
+         * @description `POST /v1/tasks/{task}/restore`: the workspace becomes again what it was at a checkpoint. What it is now is kept as
+         *     a checkpoint before.
+         */
+        RestoreParams: {
+            /**
+             * Format: int32
+             * @description Number of the checkpoint.
+             */
+            step: number;
+        };
+        /**
          * @description Whose voice a message is.
          * @enum {string}
          */
@@ -1883,6 +2411,16 @@ export interface components {
             name: string;
             /** @enum {string} */
             type: "tool";
+        } | {
+            /** @description Its name. */
+            host: string;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            /** @enum {string} */
+            type: "host";
         };
         /** @description A rule that holds. */
         RuleRecord: {
@@ -1911,6 +2449,12 @@ export interface components {
         RuleScope: "task" | "project";
         /** @description A standing rule. */
         RuleView: {
+            /**
+             * Format: int64
+             * @description How many requests it answered. Connections to a host count once for each run.
+             */
+            answered?: number;
+            last_answered?: components["schemas"]["Timestamp"] | null;
             /** @description What people call it: like the approval that it was made with, `TASK/NUMBER`. */
             name: string;
             /** @description That task's repository. */
@@ -1972,6 +2516,8 @@ export interface components {
             cost_usd?: number | null;
             /** @description What its agent is to be told about requests that a person denied, oldest first. */
             denials?: string[];
+            /** @description What would be said about a denial after which its agent did nothing more. */
+            denied?: string | null;
             /** @description Hosts that may be reached. */
             egress: string[];
             ended_at?: components["schemas"]["Timestamp"] | null;
@@ -2017,6 +2563,11 @@ export interface components {
             queued_at: components["schemas"]["Timestamp"];
             /** @description Why it ended as it did. */
             reason?: string | null;
+            /**
+             * Format: int32
+             * @description The checkpoint that the workspace was brought back to before it.
+             */
+            restored?: number | null;
             started_at?: components["schemas"]["Timestamp"] | null;
             /** @description Where it stands. */
             state: components["schemas"]["RunState"];
@@ -2028,6 +2579,34 @@ export interface components {
          * @enum {string}
          */
         RunState: "queued" | "preparing" | "working" | "checking" | "harvesting" | "complete" | "failed" | "stopped";
+        /** @description Why a file would run. */
+        RunsOnHost: {
+            /** @description What sort of thing runs it. */
+            kind: components["schemas"]["HostKind"];
+            /** @description One sentence for people. */
+            why: string;
+        };
+        /** @description `POST /v1/tasks/{task}/scope`: which paths the task is to touch, from now on. */
+        ScopeParams: {
+            /**
+             * @description Patterns as in `.gitignore`; none for everything.
+             * @default []
+             */
+            scope?: string[];
+        };
+        /** @description `POST /v1/tasks/{task}/comments/send`: all drafts as one follow-up. */
+        SendCommentsParams: {
+            /**
+             * @description The caller's PATH, to find agents and tools on.
+             * @default null
+             */
+            search_path?: string | null;
+            /**
+             * @description What is asked besides.
+             * @default null
+             */
+            text?: string | null;
+        };
         /** @description `GET /v1/tasks/{task}/services` */
         ServiceList: {
             /** @description In the order in which they are started. */
@@ -2115,6 +2694,11 @@ export interface components {
             runs: string;
         };
         /**
+         * @description Which state of a file a line belongs to.
+         * @enum {string}
+         */
+        Side: "old" | "new";
+        /**
          * @description What comes from daemon to client as text frames of an exec's WebSocket. Output is binary frames: the first byte
          *     is 1 for standard output or the terminal, 2 for standard error; the rest is what was written.
          */
@@ -2174,6 +2758,16 @@ export interface components {
             /** @enum {string} */
             type: "tool";
         } | {
+            /** @description Its name. */
+            host: string;
+            /**
+             * Format: int32
+             * @description The port.
+             */
+            port: number;
+            /** @enum {string} */
+            type: "host";
+        } | {
             /** @enum {string} */
             type: "question";
         } | {
@@ -2204,6 +2798,8 @@ export interface components {
             repository?: string;
             /** @description The repository's root: work tree, or git directory if it is bare. */
             root: string;
+            /** @description The paths it is to touch, as patterns; none for everything. */
+            scope?: string[];
             /** @description The branch the base was taken from and a landing goes to; `None` for a detached base. */
             target?: string | null;
         };
@@ -2299,6 +2895,12 @@ export interface components {
                 [key: string]: string;
             };
             /**
+             * @description The paths it is to touch, as patterns like those of `.gitignore`; everything if there are none. Other files are
+             *     flagged in diffs, and the agent is told.
+             * @default []
+             */
+            scope?: string[];
+            /**
              * @description The caller's PATH, to find agents and tools on.
              * @default null
              */
@@ -2325,6 +2927,13 @@ export interface components {
             changes: components["schemas"]["Changes"];
             /** @description Its checkpoints, oldest first. */
             checkpoints: components["schemas"]["CheckpointRecord"][];
+            /** @description Comments on lines, oldest first: drafts, and the newest of those that were sent. */
+            comments?: components["schemas"]["CommentRecord"][];
+            /**
+             * Format: int32
+             * @description How many comments there ever were.
+             */
+            comments_made?: number;
             /** @description When it was asked for. */
             created_at: components["schemas"]["Timestamp"];
             environment?: components["schemas"]["EnvironmentRecord"] | null;
@@ -2351,12 +2960,26 @@ export interface components {
             reason?: string | null;
             /** @description What its main repository is called beside the others; empty if it is the only one. */
             repository?: string;
+            /**
+             * Format: int32
+             * @description The checkpoint that it was brought back to since the last run.
+             */
+            restored?: number | null;
+            /**
+             * Format: int32
+             * @description The checkpoint that the workspace is being brought back to.
+             */
+            restoring?: number | null;
+            /** @description Whether it was idle when connections of its environment began to wait for a person. */
+            rests?: boolean;
             /** @description The repository's root. */
             root: string;
             /** @description Standing rules that were made here, oldest first. */
             rules?: components["schemas"]["RuleRecord"][];
             /** @description Its runs, oldest first. */
             runs: components["schemas"]["RunRecord"][];
+            /** @description The paths it is to touch, as patterns; none for everything. */
+            scope?: string[];
             /** @description The agent's session, for a follow-up to resume. */
             session?: string | null;
             /** @description Where it stands. */
@@ -2401,6 +3024,8 @@ export interface components {
              * @description Place in the queue, from 1, if it waits.
              */
             queue_place?: number | null;
+            /** @description What could be asked next, ready to be sent as a follow-up: the agent stopped at a denial and was not told more. */
+            suggested_prompt?: string | null;
             /** @description What the log tells. */
             task: components["schemas"]["TaskRecord"];
             /** @description What it waits for, in words; `None` if it starts at once. */
@@ -2546,6 +3171,15 @@ export interface operations {
                 path?: string;
                 /** @description Only of this task: id, beginning of an id, or name. */
                 task?: string;
+                /**
+                 * @description `waiting`, which it is if not given: what waits for a person, the longest first. `all`: whatever became of it, the
+                 *     newest first.
+                 */
+                state?: "waiting" | "all";
+                /** @description With `state=all`: only those asked for before this sequence number, which `next` of the page before tells. */
+                before?: number;
+                /** @description With `state=all`: most of one page (100 if not given, at most 500). */
+                limit?: number;
             };
             header?: never;
             path?: never;
@@ -2813,6 +3447,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    presence: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PresenceParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PresenceParams"];
                 };
             };
             /** @description A problem; its `code` is stable */
@@ -3101,6 +3767,192 @@ export interface operations {
             };
         };
     };
+    comments_list: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentList"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    comment_add: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CommentParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    comments_send: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SendCommentsParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    comment_change: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+                /** @description Its number */
+                comment: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CommentChangeParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    comment_remove: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+                /** @description Its number */
+                comment: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CommentList"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     task_diff: {
         parameters: {
             query?: {
@@ -3108,8 +3960,18 @@ export interface operations {
                 path?: string;
                 /** @description Only what this checkpoint changed against the one before. */
                 step?: number;
-                /** @description Only in this repository of a task over several. */
+                /** @description Only this commit of the task, against its first parent: its id, or the beginning of it. */
+                commit?: string;
+                /** @description Only in this repository of a task over several. Paths then begin inside it. */
                 repository?: string;
+                /** @description Only this file, as the list of files names it; with room for a patch that is too long for the whole. */
+                file?: string;
+                /** @description What becomes of differences in whitespace. */
+                whitespace?: "show" | "ignore";
+                /** @description Lines around a change: 3 if not said, at most 1,000. */
+                context?: number;
+                /** @description Only the lists of files and commits, without the patch. */
+                stat?: boolean;
             };
             header?: never;
             path: {
@@ -3291,6 +4153,48 @@ export interface operations {
             };
         };
     };
+    task_file: {
+        parameters: {
+            query: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+                /** @description The file, as a diff names it. */
+                file: string;
+                /** @description Only in this repository of a task over several. The file's path then begins inside it. */
+                repository?: string;
+                /** @description `base`, `head`, or the id of a commit that diffs of this task name; `head` if not said. */
+                commit?: string;
+                /** @description As it was at this checkpoint, instead of in a commit. */
+                step?: number;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FileText"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     task_land: {
         parameters: {
             query?: {
@@ -3329,6 +4233,85 @@ export interface operations {
             };
         };
     };
+    task_landing: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+                /** @description As one commit. */
+                squash?: boolean;
+                /**
+                 * @description Into this branch; the one the task was started from if not named. `NAME=BRANCH`, with commas between several, for
+                 *     repositories of a task over several.
+                 */
+                into?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LandingView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    task_restore: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RestoreParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     task_follow_up: {
         parameters: {
             query?: {
@@ -3345,6 +4328,80 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["FollowUpParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TaskView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    run_check: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+                /** @description Number of the run */
+                run: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    task_scope: {
+        parameters: {
+            query?: {
+                /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
+                path?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Id, beginning of an id, or name */
+                task: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScopeParams"];
             };
         };
         responses: {

@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// The task's name; made from the prompt if not named
     #[arg(long)]
     name: Option<String>,
+    /// A path it is to touch, as in 'src/api/**' or '*.md' (repeatable); other files are flagged in `diff`
+    #[arg(long, value_name = "PATTERN")]
+    scope: Vec<String>,
     /// The model, as the agent calls it
     #[arg(long)]
     model: Option<String>,
@@ -111,6 +114,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         from,
         repositories,
         name: args.name,
+        scope: args.scope,
         model: args.model,
         check: args.check,
         env: variables(&args.pass_env)?,

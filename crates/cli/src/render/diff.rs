@@ -70,6 +70,7 @@ mod tests {
             status: status.into(),
             added: lines.map(|l| l.0),
             deleted: lines.map(|l| l.1),
+            ..FileView::default()
         };
         let view = DiffView {
             base: "a".into(),

@@ -194,6 +194,20 @@ fn line(event: &Event, paint: Paint) -> Option<String> {
                 RunEnd::Stopped => format!("stopped: {reason}"),
             });
         }
+        Event::ScopeChanged { scope } if scope.is_empty() => "scope: everything".to_owned(),
+        Event::ScopeChanged { scope } => format!("scope: {}", escape_line(&scope.join(", "))),
+        Event::CommentAdded(added) => {
+            let place = format!("{}:{}", escape_line(&added.path), added.line);
+            format!("comment {} on {place}: {}", added.number, escape_line(&added.text))
+        }
+        Event::CommentChanged { number, text } => format!("comment {number} now: {}", escape_line(text)),
+        Event::CommentRemoved { number } => format!("comment {number} taken away"),
+        Event::CommentsSent { numbers } => format!("{} sent", count(numbers.len() as u64, "comment")),
+        Event::RestoreStarted { step } => format!("going back to checkpoint {step}"),
+        Event::Restored { step } => format!("the files are those of checkpoint {step} again"),
+        Event::RestoreFailed { reason } => {
+            return Some(paint.red(&format!("could not go back: {}", escape_line(reason))));
+        }
         Event::LandingStarted { moves, .. } if !moves.is_empty() => {
             let places: Vec<_> = moves.iter().map(|one| place(&one.repository, &one.target)).collect();
             format!("landing in {}", places.join(", "))

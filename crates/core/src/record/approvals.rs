@@ -6,7 +6,7 @@
 
 use super::{FoldError, TaskRecord, refused};
 use crate::{
-    agent::AgentEvent,
+    agent::{AgentEvent, ToolStatus},
     approval::{
         Answerer, ApprovalAnswered, ApprovalChange, ApprovalRecord, ApprovalRequested, ApprovalSource,
         ApprovalState, Verdict,
@@ -52,14 +52,15 @@ impl TaskRecord {
                 made_at: entry.at,
             });
         }
+        if answered.verdict == Verdict::Deny && !of_host {
+            let said = denial(&title, answered.text.as_deref());
+            self.run_mut(entry)?.denied = Some(said);
+        }
         // What a person gives as a reason is said once; a rule would say it again and again.
         if let (Verdict::Deny, Answerer::Person, Some(reason)) =
             (answered.verdict, answered.by, &answered.text)
         {
-            let said = format!(
-                "Permission was denied for: {title}\nReason: {reason}\nGo on without it, or in another way."
-            );
-            self.run_mut(entry)?.denials.push(said);
+            self.run_mut(entry)?.denials.push(denial(&title, Some(reason)));
         }
         // The rule goes on answering; what a person or a deadline said of a host is kept until the run is over.
         if of_host && matches!(answered.by, Answerer::Rule { .. }) {
@@ -95,6 +96,19 @@ impl TaskRecord {
         Ok(())
     }
 
+    /// An agent that does anything after a denial was not stopped by it.
+    pub(super) fn went_on(&mut self, entry: &Entry, agent: &AgentEvent) -> Result<(), FoldError> {
+        let goes_on = match agent {
+            AgentEvent::TurnStarted { .. } | AgentEvent::Message { .. } => true,
+            AgentEvent::ToolCall { status, .. } => *status != ToolStatus::Failed,
+            _ => false,
+        };
+        if goes_on {
+            self.run_mut(entry)?.denied = None;
+        }
+        Ok(())
+    }
+
     /// Needs attention as long as anything waits.
     fn attend(&mut self, entry: &Entry) -> Result<(), FoldError> {
         let waits = self.waiting().next().map(|approval| format!("it asks: {}", approval.title));
@@ -118,6 +132,11 @@ impl TaskRecord {
     fn approval_mut(&mut self, id: ApprovalId) -> Result<&mut ApprovalRecord, FoldError> {
         self.approvals.iter_mut().find(|approval| approval.id == id).ok_or(FoldError::NoApproval)
     }
+}
+
+fn denial(title: &str, reason: Option<&str>) -> String {
+    let reason = reason.map(|reason| format!("Reason: {reason}\n")).unwrap_or_default();
+    format!("Permission was denied for: {title}\n{reason}Go on without it, or in another way.")
 }
 
 fn change(approval: &mut ApprovalRecord, change: ApprovalChange, entry: &Entry) -> Result<(), FoldError> {

@@ -43,6 +43,7 @@ pub fn created(project: ProjectId, name: &str) -> Event {
         adopted: None,
         repository: String::new(),
         others: Vec::new(),
+        scope: Vec::new(),
         notices: vec!["the checkout has 3 changed files; they are not part of this task".to_owned()],
     })
 }
