@@ -118,6 +118,26 @@ export function Shell() {
           <span className="phone:hidden">Find</span>
           <Keys keys="mod+k" />
         </button>
+        <Link
+          to="/settings"
+          aria-label="Settings"
+          title="Settings"
+          className={`${buttonClass('quiet')} phone:px-3`}
+        >
+          <svg
+            viewBox="0 0 16 16"
+            aria-hidden
+            className="size-3.5"
+            fill="none"
+            stroke="currentColor"
+            strokeWidth="1.5"
+            strokeLinecap="round"
+          >
+            <path d="M2 4.5h6.5m3.5 0h2M2 11.5h2m3.5 0H14" />
+            <circle cx="10.25" cy="4.5" r="1.75" />
+            <circle cx="5.75" cy="11.5" r="1.75" />
+          </svg>
+        </Link>
         <Link to="/new" className={`${buttonClass('main')} phone:hidden`}>
           New task
           <Keys keys="c" />
@@ -171,9 +191,6 @@ function Places({ tall = false }: { tall?: boolean }) {
       )}
       <Link to="/capacity" className={className}>
         Capacity
-      </Link>
-      <Link to="/settings" className={`${className} ${tall ? 'hidden!' : ''}`}>
-        Settings
       </Link>
     </>
   );

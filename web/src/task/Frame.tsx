@@ -7,10 +7,9 @@ import { live, useTask } from '../live';
 import { filled } from '../routes';
 import { Button } from '../ui/Button';
 import { useCommands, type Command } from '../ui/commands';
-import { Command as CommandLine } from '../ui/Command';
 import { Empty } from '../ui/Empty';
-import { dollars } from '../ui/figures';
-import { bytes, count } from '../ui/figures';
+import { bytes, count, dollars } from '../ui/figures';
+import { Lines } from '../ui/Lines';
 import { Menu } from '../ui/Menu';
 import { ProblemBox } from '../ui/ProblemBox';
 import { StateWord } from '../ui/State';
@@ -35,7 +34,7 @@ export default function Frame() {
     if (id !== undefined && live.task(id) === undefined) live.reread(id);
   }, [id]);
   const view = known ?? live_ ?? found.data;
-  if (view) return <Framed view={view} />;
+  if (view) return <Framed view={view} wanted={wanted} />;
   if (found.error) {
     return (
       <Empty
@@ -44,14 +43,14 @@ export default function Frame() {
         }
       >
         <ProblemBox error={found.error} />
-        <CommandLine text="offshoot ps --all" />
       </Empty>
     );
   }
   return <p className="p-8 text-center text-sm text-muted">Reading the task…</p>;
 }
 
-function Framed({ view }: { view: TaskView }) {
+/** `wanted`: how the address calls it, which links keep. */
+function Framed({ view, wanted }: { view: TaskView; wanted: string }) {
   const { task } = view;
   const actions: (Command & { can: boolean; danger?: boolean })[] = [
     { title: 'Stop', group: 'This task', keys: 's', can: canStop(view), run: () => void stop([view]) },
@@ -102,9 +101,7 @@ function Framed({ view }: { view: TaskView }) {
                 {task.agent != null && <span>{oneLine(task.agent)}</span>}
                 {task.changes.files > 0 && (
                   <span>
-                    {count(task.changes.files, 'file')}{' '}
-                    <span className="text-added">+{task.changes.added}</span>{' '}
-                    <span className="text-deleted">−{task.changes.deleted}</span>
+                    {count(task.changes.files, 'file')} <Lines of={task.changes} />
                   </span>
                 )}
                 {view.memory_bytes != null && <span>{bytes(view.memory_bytes)}</span>}
@@ -132,9 +129,9 @@ function Framed({ view }: { view: TaskView }) {
           </div>
           {said !== '' && <p className="mt-1 line-clamp-2 text-sm">{said}</p>}
           <nav aria-label="Task" className="-mb-px flex gap-4 pt-2 text-sm">
-            <Tab to="/tasks/$task" task={task.id} title="Timeline" />
-            {filled.review && <Tab to="/tasks/$task/review" task={task.id} title="Review" />}
-            {filled.qa && <Tab to="/tasks/$task/qa" task={task.id} title="QA" />}
+            <Tab to="/tasks/$task" task={wanted} title="Timeline" />
+            {filled.review && <Tab to="/tasks/$task/review" task={wanted} title="Review" />}
+            {filled.qa && <Tab to="/tasks/$task/qa" task={wanted} title="QA" />}
           </nav>
         </header>
         <div className="flex min-h-0 grow flex-col">

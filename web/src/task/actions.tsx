@@ -134,7 +134,7 @@ function FollowUp({ tasks, done }: Asked) {
       <TextArea
         label="What is to be done next"
         about="The agent goes on where it was, on the same branch."
-        autoFocus
+        data-autofocus
         value={prompt}
         onChange={(event) => {
           setPrompt(event.target.value);
@@ -194,7 +194,7 @@ function Land({ tasks, done }: Asked) {
         <Button onClick={close}>Cancel</Button>
         <Button
           look="main"
-          autoFocus
+          data-autofocus
           busy={busy && 'Landing…'}
           onClick={() =>
             void run((task) =>
@@ -246,7 +246,6 @@ function Discard({ tasks, done }: Asked) {
         <Button onClick={close}>Cancel</Button>
         <Button
           look="danger"
-          autoFocus
           busy={busy && 'Discarding…'}
           onClick={() =>
             void run((task) =>

@@ -23,6 +23,8 @@ export function Dialog({
   useEffect(() => {
     const shown = dialog.current;
     shown?.showModal();
+    // The browser gives the focus to what comes first; often something else is meant.
+    shown?.querySelector<HTMLElement>('[data-autofocus]')?.focus();
     return () => {
       shown?.close();
     };

@@ -11,7 +11,7 @@ const names: Record<string, string> = {
 
 export function Keys({ keys, className = '' }: { keys: string; className?: string }) {
   return (
-    <span aria-hidden className={`inline-flex gap-0.5 touch:hidden ${className}`}>
+    <span aria-hidden className={`inline-flex gap-0.5 touch:hidden phone:hidden ${className}`}>
       {keys.split(/[ +]/).map((key, index) => (
         <kbd
           key={index}

@@ -25,7 +25,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
     <Dialog title="Commands" onClose={onClose} wide bare>
       <Command loop label="Commands">
         <Command.Input
-          autoFocus
+          data-autofocus
           placeholder="Find a task or a command"
           className="h-12 w-full border-b border-line bg-transparent px-4 text-base outline-none phone:text-[1rem]"
         />
