@@ -22,6 +22,11 @@ pub const PROJECT_KEYS: &[Key] = &[
         "In `[[repos]]`: what another repository is called that tasks may be about; see docs/repositories.md",
     ),
     ("repos.path", "path", "Where it is, seen from this repository's root: `../front`"),
+    (
+        "repos.branch",
+        "branch",
+        "What its shared apps run at; the branch that is checked out there if not said",
+    ),
     ("agent.default", "name", "The agent that `run` takes if none is named"),
     ("agent.model", "text", "The model it is given if none is named, as the agent calls it"),
     (
@@ -125,6 +130,11 @@ pub const USER_KEYS: &[Key] = &[
         "repositories.show",
         "true or false",
         "Whether repositories of `[[repos]]` that a task does not name are shown to it, for reading only",
+    ),
+    (
+        "repositories.serve",
+        "true or false",
+        "Whether tasks reach the `shared = true` apps of repositories of `[[repos]]` that they do not name",
     ),
     ("machine.max-runs", "number", "Runs at a time; the rest waits"),
     ("machine.memory", "size, as in `12g`", "Memory that runs together may count on; the rest waits"),

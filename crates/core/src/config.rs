@@ -61,6 +61,9 @@ pub struct RepoConfig {
     pub name: Label,
     /// Where it is, seen from this repository's root: `../front`.
     pub path: String,
+    /// The branch that its shared apps run at; the one that is checked out there if not given.
+    #[serde(default)]
+    pub branch: Option<String>,
 }
 
 /// `[agent]`
@@ -164,6 +167,8 @@ pub struct UserRepositoriesConfig {
     /// Whether a project's `[[repos]]` that a task does not name are shown to it, for reading only. A repository alone cannot
     /// have others of yours shown to an agent.
     pub show: bool,
+    /// Whether tasks reach the `shared = true` apps of those that they do not name. The same holds.
+    pub serve: bool,
 }
 
 /// `[environment]` of the user's file.

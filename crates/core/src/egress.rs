@@ -192,6 +192,9 @@ impl fmt::Display for EgressRule {
 /// The range that synthetic addresses are taken from, and its prefix length (RFC 2544: never on the Internet).
 pub const SYNTHETIC: (Ipv4Addr, u8) = (Ipv4Addr::new(198, 18, 0, 0), 15);
 
+/// Where apps of other environments are found, from the first: the last addresses of the range but for some that are taken.
+pub const SHARED: Ipv4Addr = Ipv4Addr::new(198, 19, 254, 0);
+
 /// The synthetic address that all names allowed only by a wildcard share.
 pub const WILDCARD: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 
@@ -210,8 +213,8 @@ pub fn synthetic_addresses(rules: &[EgressRule]) -> Vec<(HostName, Ipv4Addr)> {
         }
     }
     let first = u32::from(SYNTHETIC.0) + 1;
-    // The two last are taken: the wildcard's, and the environment's own.
-    let last = u32::from(WILDCARD) - 2;
+    // The last are taken: those of shared apps, the wildcard's, and the environment's own.
+    let last = u32::from(SHARED) - 1;
     names.into_iter().zip(first..=last).map(|(name, n)| (name, Ipv4Addr::from(n))).collect()
 }
 

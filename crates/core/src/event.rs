@@ -378,6 +378,9 @@ pub struct TaskCreated {
     /// The paths it is to touch, as patterns; none for everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
+    /// It is the one instance of the repository's shared apps, at this branch; empty for the branch that was checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
     /// Notices worth keeping: "the checkout has 3 changed files; they are not part of this task".
     pub notices: Vec<String>,
 }

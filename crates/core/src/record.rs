@@ -59,6 +59,9 @@ pub struct TaskRecord {
     /// The paths it is to touch, as patterns; none for everything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
+    /// It is the one instance of the repository's shared apps, at this branch; empty for the branch that was checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<String>,
     /// Notices given when it was created.
     pub notices: Vec<String>,
     /// Where it stands.
@@ -338,6 +341,7 @@ impl TaskRecord {
             repository: created.repository,
             others: created.others.into_iter().map(PartRecord::new).collect(),
             scope: created.scope,
+            shared: created.shared,
             notices: created.notices,
             // A task is born settled; the run that is queued in the same transaction makes it wait.
             state: TaskState::Stopped,
@@ -373,7 +377,9 @@ impl TaskRecord {
 
     /// Whether the task holds work that is neither landed nor thrown away.
     pub fn has_unlanded_work(&self) -> bool {
-        !matches!(self.state, TaskState::Landed | TaskState::Discarded)
+        // What shared apps write is nobody's work.
+        self.shared.is_none()
+            && !matches!(self.state, TaskState::Landed | TaskState::Discarded)
             && (self.head.as_ref().is_some_and(|head| *head != self.base)
                 || self.changes.files > 0
                 || self.others.iter().any(PartRecord::has_work))

@@ -145,6 +145,7 @@ impl Engine {
             repository: String::new(),
             others: Vec::new(),
             scope: Vec::new(),
+            shared: None,
             notices: vec![
                 "adopted: nothing is committed in it, and neither it nor its branch is ever deleted"
                     .to_owned(),

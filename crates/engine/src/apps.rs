@@ -14,7 +14,6 @@ use std::{
 
 use offshoot_core::{
     api::{AppChange, AppList, AppLog, AppView},
-    config::AppConfig,
     event::Event,
     id::{EnvironmentId, TaskId},
     lifecycle::{AppState, EnvironmentState},
@@ -31,9 +30,9 @@ use offshoot_sandbox::{Event as SandboxEvent, ExecRequest, Exit, Stdio};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
+    declared::{self, App},
     engine::{Engine, TaskRef},
     environments::Live,
-    project,
 };
 
 /// What an app has to end by itself after SIGTERM, and then to be gone.
@@ -128,20 +127,16 @@ impl Engine {
         let environment = record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed);
         let Some(environment) = environment else { return Vec::new() };
         // A configuration that cannot be read is told of where it is needed.
-        let config = project::config(record.root.as_ref()).unwrap_or_default();
+        let described = declared::apps(record).unwrap_or_default();
         let ports =
             self.lease_of(environment.id).map(|lease| lease.terms().ports.clone()).unwrap_or_default();
         let known = |name: &str| environment.apps.iter().find(|known| known.name == name);
         let mut views = BTreeMap::new();
-        let names = config
-            .apps
-            .keys()
-            .map(|name| name.as_str())
-            .chain(environment.apps.iter().map(|k| k.name.as_str()));
+        let names = described.keys().chain(environment.apps.iter().map(|k| &k.name)).map(String::as_str);
         for name in names {
             let known: Option<&AppRecord> = known(name);
             let running = known.filter(|known| known.state != AppState::Ended).and_then(|known| known.port);
-            let port = running.or_else(|| config.apps.get(name)?.port);
+            let port = running.or_else(|| described.get(name)?.config.port);
             let named = PreviewName { app: name.to_owned(), task: self.label(record) };
             let leads = ports.iter().find(|leads| leads.name == name && Some(leads.port) == port);
             views.insert(
@@ -205,18 +200,18 @@ impl Engine {
                 (_, None) => wanted.push(known.name.clone()),
             }
         }
-        let config = project::config(record.root.as_ref())?;
-        let new = config.apps.iter().filter(|(name, app)| {
-            app.start && !environment.apps.iter().any(|known| known.name == name.as_str())
-        });
-        wanted.extend(new.map(|(name, _)| name.to_string()));
+        let described = declared::apps(&record)?;
+        let new = described
+            .iter()
+            .filter(|(name, app)| app.start && !environment.apps.iter().any(|known| known.name == **name));
+        wanted.extend(new.map(|(name, _)| name.clone()));
         if wanted.is_empty() {
             return Ok(());
         }
         // They may need them; one that failed keeps no app from saying so itself.
         let _ = self.services_ready(live).await;
         for name in wanted {
-            let Some(app) = config.apps.get(name.as_str()) else { continue };
+            let Some(app) = described.get(&name) else { continue };
             // One that does not start is recorded as that, and the others are started.
             if let Err(problem) = self.start_app_anew(task, live, &name, app).await {
                 tracing::info!(%problem, app = name, "an app was not started");
@@ -226,7 +221,7 @@ impl Engine {
     }
 
     /// Starts an app unless it runs. The gate is held.
-    async fn start_app(&self, task: TaskId, live: &Live, name: &str, app: &AppConfig) -> Result<(), Problem> {
+    async fn start_app(&self, task: TaskId, live: &Live, name: &str, app: &App) -> Result<(), Problem> {
         let record = self.inner.ledger.task(task)?;
         let known = record.environment.as_ref().and_then(|e| e.apps.iter().find(|known| known.name == name));
         if known.is_some_and(|known| known.state == AppState::Running) {
@@ -235,14 +230,10 @@ impl Engine {
         self.start_app_anew(task, live, name, app).await
     }
 
-    async fn start_app_anew(
-        &self,
-        task: TaskId,
-        live: &Live,
-        name: &str,
-        app: &AppConfig,
-    ) -> Result<(), Problem> {
+    async fn start_app_anew(&self, task: TaskId, live: &Live, name: &str, app: &App) -> Result<(), Problem> {
         let terms = live.lease.terms();
+        let other = terms.others.iter().find(|other| other.name == app.repository);
+        let app = &app.config;
         let exec = format!("app-{name}-{}", next_number(live, name));
         let run = self.inner.ledger.task(task)?.run().map(|run| run.id);
         // Without a boundary a port is everybody's, so an app has one of the environment's own.
@@ -259,12 +250,17 @@ impl Engine {
             port,
         };
         self.inner.ledger.append(task, run, vec![started])?;
-        let mut env = app.env.clone();
+        let mut env = other.map(|other| other.env.clone()).unwrap_or_default();
+        env.extend(app.env.clone());
         if let Some(port) = port {
             env.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
         }
-        let cwd =
-            app.cwd.as_ref().map(|cwd| terms.workspace.join(cwd.as_str()).to_string_lossy().into_owned());
+        let workspace = other.map_or(&terms.workspace, |other| &other.workspace);
+        let cwd = match &app.cwd {
+            Some(cwd) => Some(workspace.join(cwd.as_str())),
+            None => other.map(|_| workspace.clone()),
+        };
+        let cwd = cwd.map(|cwd| cwd.to_string_lossy().into_owned());
         let request = ExecRequest {
             id: exec.clone(),
             argv: ["/bin/sh", "-c", &app.command].map(str::to_owned).to_vec(),
@@ -298,6 +294,23 @@ impl Engine {
         };
         self.watch_app(task, live, &known, events);
         Ok(())
+    }
+
+    /// Starts an app that ended by itself, for those who rely on it.
+    fn start_again(&self, task: TaskId, environment: EnvironmentId, name: String) {
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let gate = engine.inner.apps.gate(task);
+            let _gate = gate.lock().await;
+            let again = async {
+                let app = app_of(&engine.inner.ledger.task(task)?, &name)?;
+                let live = engine.ready_as(task, Some(environment)).await?;
+                engine.start_app(task, &live, &name, &app).await
+            };
+            if let Err(problem) = again.await {
+                tracing::info!(%problem, app = name, "an app was not started again");
+            }
+        });
     }
 
     /// Ends an app if it runs, and waits for that. The gate is held.
@@ -393,6 +406,9 @@ impl Engine {
         if let Err(problem) = self.inner.ledger.append(task, run, vec![ended]) {
             tracing::warn!(%problem, "could not record the end of an app");
         }
+        if !asked && self.may_restart(task, name) {
+            self.start_again(task, environment, name.to_owned());
+        }
     }
 }
 
@@ -415,10 +431,9 @@ fn unknown(record: &TaskRecord, app: &str) -> Problem {
         .hint(format!("`offshoot app ls {}` lists them; [apps.NAME] in offshoot.toml adds one", record.name))
 }
 
-/// An app as the project describes it.
-fn app_of(record: &TaskRecord, app: &str) -> Result<AppConfig, Problem> {
-    let mut config = project::config(record.root.as_ref())?;
-    config.apps.remove(app).ok_or_else(|| unknown(record, app))
+/// An app as its repository describes it.
+fn app_of(record: &TaskRecord, app: &str) -> Result<App, Problem> {
+    declared::apps(record)?.remove(app).ok_or_else(|| unknown(record, app))
 }
 
 /// A number that no process of the app had: journals outlive sandboxes, and their names are not used again.

@@ -131,6 +131,9 @@ impl Engine {
         else {
             return Ok(());
         };
+        if task.shared.is_some() && !matches!(task.state, TaskState::Landed | TaskState::Discarded) {
+            return self.prune_shared(task, view).await;
+        }
         let what = format!("environment of {}", task.name);
         let kept = |reason: &str| Reasoned { what: what.clone(), reason: reason.to_owned() };
         if task.state.is_active() {
@@ -197,6 +200,7 @@ impl Engine {
             };
             if let Ok(lease) = lease::Lease::open(&self.inner.layout, environment.id) {
                 used.extend(lease.terms().layers.iter().cloned());
+                used.extend(lease.terms().services.iter().filter_map(|plan| plan.data_layer.clone()));
                 used.extend(lease.terms().others.iter().flat_map(|other| other.layers.clone()));
             }
         }

@@ -45,6 +45,13 @@ pub struct Parts {
     looking: AbortHandle,
 }
 
+/// The parts that one repository asks for, and what seeding them needs.
+pub(crate) struct Group<'a> {
+    pub parts: &'a mut Vec<Part>,
+    pub layers: &'a Layers,
+    pub seeding: Seeding<'a>,
+}
+
 impl Drop for Parts {
     fn drop(&mut self) {
         self.looking.abort();
@@ -97,14 +104,20 @@ impl Engine {
     }
 
     /// What a new environment has on shared servers. Nothing exists by that yet.
-    pub(crate) fn parts(&self, services: &Services, id: EnvironmentId) -> Result<Vec<Part>, Problem> {
+    /// `before` services of other repositories come first there.
+    pub(crate) fn parts(
+        &self,
+        services: &Services,
+        id: EnvironmentId,
+        before: usize,
+    ) -> Result<Vec<Part>, Problem> {
         let (own, shared): (Vec<_>, Vec<_>) =
             services.order().into_iter().partition(|service| service.isolation == DataIsolation::Server);
         if shared.is_empty() {
             return Ok(Vec::new());
         }
         let user = self.user_config()?;
-        let numbered = shared.into_iter().zip(own.len()..);
+        let numbered = shared.into_iter().zip(before + own.len()..);
         numbered
             .map(|(service, at)| {
                 let name = service.server.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -130,27 +143,23 @@ impl Engine {
     }
 
     /// Makes an environment's parts, which the log has as being made.
-    pub(crate) async fn make_parts(
-        &self,
-        id: EnvironmentId,
-        layers: &Layers,
-        parts: &mut [Part],
-        seeding: &Seeding<'_>,
-    ) -> Result<(), Problem> {
-        if parts.is_empty() {
+    pub(crate) async fn make_parts(&self, id: EnvironmentId, groups: Vec<Group<'_>>) -> Result<(), Problem> {
+        let leased: Vec<Leased> = groups.iter().flat_map(|group| &*group.parts).map(Part::leased).collect();
+        if leased.is_empty() {
             return Ok(());
         }
-        let leased: Vec<Leased> = parts.iter().map(Part::leased).collect();
         let noted = self.inner.databases.note(&id.to_string(), &leased);
         noted.map_err(|e| Problem::internal("could not note what is begun on a shared server", &e))?;
         fault::point("database.noted");
         let user = self.user_config()?;
-        for part in parts {
-            let server = self.server(&user, &part.server)?;
-            let template = part.template.clone();
-            database::make(&server, part, template.as_deref()).await.map_err(|e| server_problem(&e))?;
-            if template.is_none() {
-                layers.seed(part, seeding).await.map_err(seed_problem)?;
+        for Group { parts, layers, seeding } in groups {
+            for part in parts {
+                let server = self.server(&user, &part.server)?;
+                let template = part.template.clone();
+                database::make(&server, part, template.as_deref()).await.map_err(|e| server_problem(&e))?;
+                if template.is_none() {
+                    layers.seed(part, &seeding).await.map_err(seed_problem)?;
+                }
             }
         }
         fault::point("database.ready");

@@ -108,6 +108,11 @@ impl Engine {
             boundary()?;
         }
         let asked = self.asked(params, &repository, &config, isolation)?;
+        let unnamed = if isolation == Isolation::Sandbox {
+            self.beside(&repository, &config, &asked)?
+        } else {
+            Vec::new()
+        };
         let (base, target) = base(&repository, asked.from.as_deref())?;
         let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
         exported(&project, &repository, &base)?;
@@ -142,6 +147,7 @@ impl Engine {
         };
         let mut notices = notices(&repository, params, &config);
         notices.extend(asked.notices.iter().cloned());
+        notices.extend(unnamed);
         let mut root = repository.root().to_owned();
         if isolation == Isolation::Worktree {
             notices.extend(self.check_worktree(&repository, params, &config)?);
@@ -166,6 +172,7 @@ impl Engine {
             repository: asked.name.clone(),
             others: asked.others.iter().map(|other| other.part.clone()).collect(),
             scope: params.scope.clone(),
+            shared: None,
             notices: notices.clone(),
         };
         let run = RunId(clock::id());

@@ -13,7 +13,7 @@ use std::{
 
 use offshoot_core::{
     api::PortView,
-    config::ProjectConfig,
+    config::{PortsConfig, ProjectConfig},
     id::{EnvironmentId, TaskId},
     lifecycle::{AppState, TaskState},
     problem::{Problem, ProblemKind, chain},
@@ -35,9 +35,9 @@ use tokio::net::TcpStream;
 
 use crate::{
     apps::present,
+    declared,
     engine::{Engine, Inner, TaskRef},
     environments::Live,
-    project,
 };
 
 /// Where apps are found if nobody says otherwise.
@@ -114,12 +114,13 @@ impl Engine {
     pub(crate) fn reserve_ports(
         &self,
         environment: EnvironmentId,
-        config: &ProjectConfig,
+        config: &PortsConfig,
+        apps: &[(String, u16)],
         services: &[Plan],
         env: &mut BTreeMap<String, String>,
     ) -> Result<Vec<HostPort>, Problem> {
-        let planned = plan(config, services);
-        let count = config.ports.count().max(u16::try_from(planned.len()).unwrap_or(u16::MAX));
+        let planned = plan(config, apps, services);
+        let count = config.count().max(u16::try_from(planned.len()).unwrap_or(u16::MAX));
         if count == 0 {
             return Ok(Vec::new());
         }
@@ -127,7 +128,7 @@ impl Engine {
             .map_err(|e| Problem::internal("could not take ports for the environment", &e))?;
         let Some(first) = reserved else {
             let none = "no block of ports of this machine is free for the environment";
-            if config.ports.count() == 0 {
+            if config.count() == 0 {
                 tracing::warn!("{none}");
                 return Ok(Vec::new());
             }
@@ -141,7 +142,7 @@ impl Engine {
                 HostPort { name, host, address, port }
             })
             .collect();
-        for (variable, index) in &config.ports.variables {
+        for (variable, index) in &config.variables {
             env.insert(variable.clone(), first.saturating_add(*index).to_string());
         }
         // The rest leads to the same number inside.
@@ -286,9 +287,9 @@ impl Engine {
             self.may_reach(&record, environment, port)?;
             return Ok((record, environment, local, port));
         }
-        let config = project::config(record.root.as_ref())
-            .map_err(|problem| Unavailable::new(Reason::Failed, problem.message))?;
-        let described = config.apps.get(name.app.as_str());
+        let mut all =
+            declared::apps(&record).map_err(|problem| Unavailable::new(Reason::Failed, problem.message))?;
+        let described = all.remove(name.app.as_str()).map(|app| app.config);
         let apps = record.environment.iter().flat_map(|e| &e.apps);
         let known = apps.into_iter().find(|known| known.name == name.app);
         if described.is_none() && known.is_none() {
@@ -306,7 +307,8 @@ impl Engine {
             );
         }
         let running = known.filter(|known| known.state != AppState::Ended);
-        let port = running.and_then(|known| known.port).or_else(|| described.and_then(|app| app.port));
+        let port =
+            running.and_then(|known| known.port).or_else(|| described.as_ref().and_then(|app| app.port));
         let Some(port) = port else {
             let text = format!("the app {} of {} has no port", name.app, record.name);
             let hint = format!("[apps.{}] port = … in offshoot.toml", name.app);
@@ -339,15 +341,17 @@ impl Engine {
 
 /// What a new environment's ports are for, in their order: those of variables, then one for each port of an app or a
 /// service.
-fn plan(config: &ProjectConfig, services: &[Plan]) -> Vec<(String, Option<(IpAddr, u16)>)> {
-    let most = config.ports.variables.values().max().map_or(0, |index| index.saturating_add(1));
+fn plan(
+    config: &PortsConfig,
+    apps: &[(String, u16)],
+    services: &[Plan],
+) -> Vec<(String, Option<(IpAddr, u16)>)> {
+    let most = config.variables.values().max().map_or(0, |index| index.saturating_add(1));
     let named =
-        |index: u16| config.ports.variables.iter().find(|(_, i)| **i == index).map(|(name, _)| name.clone());
+        |index: u16| config.variables.iter().find(|(_, i)| **i == index).map(|(name, _)| name.clone());
     let mut planned: Vec<_> = (0..most).map(|index| (named(index).unwrap_or_default(), None)).collect();
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    planned.extend(
-        config.apps.iter().filter_map(|(name, app)| Some((name.to_string(), Some((local, app.port?))))),
-    );
+    planned.extend(apps.iter().map(|(name, port)| (name.clone(), Some((local, *port)))));
     planned.extend(services.iter().flat_map(|service| {
         let name = service.service.name.as_str();
         let named =
@@ -369,7 +373,7 @@ fn listen(port: u16) -> Option<Vec<TcpListener>> {
     }
 }
 
-async fn dial(live: &Live, address: IpAddr, port: u16) -> Result<TcpStream, Unavailable> {
+pub(crate) async fn dial(live: &Live, address: IpAddr, port: u16) -> Result<TcpStream, Unavailable> {
     let failed = |text: String| Unavailable::new(Reason::Failed, text);
     let socket = live.sandbox.dial(address, port).await.map_err(|error| match error {
         ConnectionError::System(_) => {
@@ -384,7 +388,7 @@ async fn dial(live: &Live, address: IpAddr, port: u16) -> Result<TcpStream, Unav
     stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map_err(|e| failed(e.to_string()))
 }
 
-fn closing() -> Unavailable {
+pub(crate) fn closing() -> Unavailable {
     Unavailable::new(Reason::Failed, "the daemon is stopping")
 }
 

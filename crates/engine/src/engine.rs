@@ -36,6 +36,7 @@ use crate::{
     presence::Presence,
     project::{self, Projects},
     secrets::Secrets,
+    shared::Instances,
 };
 
 /// Tasks shown at the most by one list.
@@ -81,6 +82,7 @@ pub(crate) struct Inner {
     pub notices: Notices,
     pub apps: Apps,
     pub doors: Doors,
+    pub instances: Instances,
     pub started_at: Timestamp,
     /// What people look at.
     pub presence: Presence,
@@ -171,6 +173,7 @@ impl Engine {
                 notices: Notices::default(),
                 apps: Apps::default(),
                 doors: Doors::default(),
+                instances: Instances::default(),
                 started_at: clock::now(),
                 presence: Presence::default(),
                 deciding: Mutex::default(),

@@ -3,42 +3,30 @@
 //! `ready` is the only way to a sandbox: it makes, adopts, thaws or brings up again whatever is needed first.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    path::PathBuf,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use offshoot_core::{
-    egress::EgressRule,
-    event::{EnvironmentCreating, Event},
-    id::{EnvironmentId, RunId, TaskId},
+    event::Event,
+    id::{EnvironmentId, TaskId},
     isolation::Isolation,
     lifecycle::{EnvironmentState, TaskState},
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
 };
 use offshoot_environment::{
-    database::{Part, Seeding},
-    layers::{Author, CheckoutPlan, LayerError, Served, Setup, SetupRoom},
-    lease::{self, Lease, LeaseError, Terms},
+    layers::LayerError,
+    lease::{self, Lease, LeaseError},
     sandbox::Sandbox,
-    service::{plan::Plan, supervise::Supervisor},
-    tools::Tools,
-    worktree::Runtime,
+    service::supervise::Supervisor,
 };
-use offshoot_gateway::{Egress, EgressEvent, EgressPolicy, Options as EgressOptions, Sink};
-use offshoot_git::oid::Oid;
+use offshoot_gateway::{Egress, Forward};
 use offshoot_sandbox::{Event as SandboxEvent, Stats};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{
-    clock,
-    databases::{self, Parts},
-    engine::Engine,
-    ledger::Ledger,
-    project, services, worktrees,
-};
+use crate::{databases::Parts, engine::Engine, proxy, worktrees};
 
 /// How long taking an environment away waits for the servers on which it has something.
 const DROPPING: Duration = Duration::from_secs(10);
@@ -59,6 +47,9 @@ pub struct Live {
     pub services: Arc<Supervisor>,
     /// The ways to its parts of shared servers; open for as long as this is held.
     pub parts: Arc<Parts>,
+    /// The ways to apps that it shares; open for as long as this is held.
+    #[expect(dead_code, reason = "dropping it closes them")]
+    pub shared: Arc<Vec<Forward>>,
 }
 
 /// The environments with processes, by id.
@@ -180,162 +171,6 @@ impl Engine {
         self.bring_up(&record, id).await
     }
 
-    /// Decides what a new environment is made of, records it, and makes its directory.
-    async fn make(&self, record: &TaskRecord) -> Result<EnvironmentId, Problem> {
-        let inner = &self.inner;
-        if record.isolation == Isolation::Worktree {
-            return self.make_worktree(record).await;
-        }
-        let project = inner.projects.of_task(record)?;
-        let run = record
-            .run()
-            .ok_or_else(|| Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"))?;
-        let start = record.head.as_ref().unwrap_or(&record.base);
-        let commit: Oid = start.parse().map_err(|e| Problem::internal("the task's commit is not one", &e))?;
-        if record.head.is_some() {
-            // What a run left is not shown to other runs, unless one starts from it.
-            let (objects, commit) = (project.objects.clone(), commit.clone());
-            tokio::task::spawn_blocking(move || objects.offer(&commit))
-                .await
-                .map_err(|e| Problem::internal("preparing the commit was interrupted", &e))?
-                .map_err(|e| project::git_problem("the task's commit could not be prepared", &e))?;
-        }
-        let config = project::config(std::path::Path::new(&record.root))?;
-        let user = self.user_config()?;
-        let named: Vec<_> = user.tools.directories.iter().map(PathBuf::from).collect();
-        let path = inner.secrets.path(record.id);
-        let tools = Tools::find(&path, &inner.machine.home, &named);
-        let mut tools = tools;
-        let mut binds = Vec::new();
-        if let Some(definition) = record.agent.as_deref().and_then(|a| inner.catalog.get(a))
-            && let Ok(located) = self.located(definition, &path)
-        {
-            binds = located.binds;
-            for dir in located
-                .path_dirs
-                .into_iter()
-                .rev()
-                .filter(|dir| !tools.path.contains(dir))
-                .collect::<Vec<_>>()
-            {
-                tools.path.insert(0, dir);
-            }
-        }
-        let root = record.root.clone();
-        let plan = CheckoutPlan {
-            commit,
-            workspace: PathBuf::from(&record.root),
-            branch: record.target.clone(),
-            author: Author::new(move || project::author(&root)),
-        };
-        let setup = Setup {
-            commands: config.setup.values().flat_map(|setup| setup.commands.clone()).collect(),
-            key: config.setup.values().flat_map(|setup| setup.key.clone()).collect(),
-            egress: run.egress.clone(),
-        };
-        let told = |step: &str| {
-            let event = Event::Preparing { step: step.to_owned() };
-            if let Err(problem) = inner.ledger.append(record.id, Some(run.id), vec![event]) {
-                tracing::warn!(%problem, "could not record progress");
-            }
-        };
-        let root = std::path::Path::new(&record.root);
-        let id = EnvironmentId(clock::id());
-        let declared = services::read(root)?;
-        let mut parts = self.parts(&declared, id)?;
-        let mut services = services::plans(&declared, root, &tools, &inner.images, &told).await?;
-        // What the project says itself wins over what its services say.
-        let mut env = services.env.clone();
-        env.extend(config.environment.env.clone());
-        let (ledger, task) = (inner.ledger.clone(), record.id);
-        let network = move |listeners: Vec<_>, rules: &[EgressRule]| -> std::io::Result<Served> {
-            let served = serve(ledger.clone(), task, listeners, rules).map_err(std::io::Error::other)?;
-            Ok(Box::new(served))
-        };
-        let room = SetupRoom { tools: &tools, env: &env, limits: run.limits, network: &network };
-        let stack = project
-            .layers
-            .with_setup(&project.objects, &plan, &setup, &room, &told)
-            .await
-            .map_err(layer_problem)?;
-        project
-            .layers
-            .with_data(&project.objects, &plan, &stack, &mut services, &room, &run.egress, &told)
-            .await
-            .map_err(services::data_problem)?;
-        let others = self.others(record, &room, &told).await?;
-        let seeding = Seeding {
-            store: &project.objects,
-            from: &plan,
-            stack: &stack,
-            room,
-            egress: &run.egress,
-            register: &inner.databases,
-            serve: &databases::door,
-            progress: &told,
-        };
-        self.with_templates(&project.layers, &mut parts, &seeding).await?;
-        let mut own = env.clone();
-        let ports = self.reserve_ports(id, &config, &services.plans, &mut own)?;
-        inner.ledger.append(
-            record.id,
-            Some(run.id),
-            vec![Event::EnvironmentCreating(EnvironmentCreating {
-                environment: id,
-                base: plan.commit.to_string(),
-                setup: stack.setup.clone(),
-                workspace: None,
-                services: services.plans.iter().map(Plan::view).chain(parts.iter().map(Part::view)).collect(),
-            })],
-        )?;
-        if let Err(problem) = self.make_parts(id, &project.layers, &mut parts, &seeding).await {
-            return Err(self.never_made(record, run.id, id, problem).await?);
-        }
-        let mut env: BTreeMap<_, _> = parts.iter().flat_map(Part::env).collect();
-        env.extend(own);
-        let terms = Terms {
-            environment: id,
-            project: record.project,
-            hostname: record.name.to_string(),
-            workspace: plan.workspace.clone(),
-            base: plan.commit.to_string(),
-            branch: record.branch.clone(),
-            layers: stack.layers.clone(),
-            tools,
-            binds,
-            env,
-            egress: run.egress.clone(),
-            limits: run.limits,
-            runtime: Runtime::Sandbox,
-            services: services.plans,
-            ports,
-            others,
-            parts,
-        };
-        if let Err(error) = Lease::create(&inner.layout, &inner.machine, terms) {
-            return Err(self.never_made(record, run.id, id, lease_problem(error)).await?);
-        }
-        Ok(id)
-    }
-
-    /// Takes away what was begun of an environment that could not be made; hands the problem back.
-    async fn never_made(
-        &self,
-        record: &TaskRecord,
-        run: RunId,
-        id: EnvironmentId,
-        problem: Problem,
-    ) -> Result<Problem, Problem> {
-        let reason = format!("it could not be made: {}", problem.message);
-        let removed = Event::EnvironmentRemoved { environment: id, reason };
-        self.inner.ledger.append(record.id, Some(run), vec![removed])?;
-        if let Err(error) = lease::discard_dir(&self.inner.layout, id) {
-            tracing::warn!(%error, environment = %id, "could not delete a half-made environment");
-        }
-        self.drop_parts(&id.to_string()).await;
-        Ok(problem)
-    }
-
     /// Starts an environment's sandbox over what is on disk.
     async fn bring_up(&self, record: &TaskRecord, id: EnvironmentId) -> Result<Live, Problem> {
         let inner = &self.inner;
@@ -376,13 +211,15 @@ impl Engine {
             .listeners()
             .await
             .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
+        let (shared, listeners) = self.lead_to_shared(task, lease.terms(), listeners)?;
         let (parts, listeners) = self.lead_to_parts(task, &lease, listeners)?;
-        let egress = serve(self.inner.ledger.clone(), task, listeners, &lease.terms().egress)
+        let egress = proxy::serve(self.inner.ledger.clone(), task, listeners, &lease.terms().egress)
             .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
         let mut events = sandbox.events();
         let services = self.supervise(task, &lease, &sandbox);
-        let live = Live { lease, sandbox, egress: Arc::new(egress), services, parts };
+        let live =
+            Live { lease, sandbox, egress: Arc::new(egress), services, parts, shared: Arc::new(shared) };
         lock(&self.inner.environments.live).insert(id, live.clone());
         self.inner.environments.touch(id);
         self.open_ports(task, live.lease.terms());
@@ -545,51 +382,6 @@ impl Engine {
         self.collect_later(record);
         Ok(())
     }
-}
-
-/// Records what an environment was refused, once for each host: a program that asks for ever fills no log.
-fn refusals(ledger: Ledger, task: TaskId) -> Sink {
-    /// Hosts told of at the most; agents and package managers ask for a handful.
-    const HOSTS: usize = 100;
-    let told = Mutex::new(HashSet::new());
-    Arc::new(move |event| {
-        let EgressEvent::Refused { host, port, reason, .. } = event else { return };
-        {
-            let mut told = lock(&told);
-            if told.len() >= HOSTS || !told.insert((host.clone(), port)) {
-                return;
-            }
-        }
-        let run = ledger.task(task).ok().and_then(|record| record.run().map(|run| run.id));
-        if let Err(problem) = ledger.append(task, run, vec![Event::EgressRefused { host, port, reason }]) {
-            tracing::warn!(%problem, "could not record a refusal");
-        }
-    })
-}
-
-/// Serves the network of a sandbox, be it an environment's or a builder's.
-fn serve(
-    ledger: Ledger,
-    task: TaskId,
-    listeners: Vec<offshoot_sandbox::Listener>,
-    rules: &[EgressRule],
-) -> Result<Egress, offshoot_gateway::ServeError> {
-    Egress::serve_with(
-        listeners.into_iter().map(gateway_listener).collect(),
-        EgressPolicy { rules: rules.to_vec() },
-        EgressOptions { sink: refusals(ledger, task), ..EgressOptions::default() },
-    )
-}
-
-fn gateway_listener(listener: offshoot_sandbox::Listener) -> offshoot_gateway::Listener {
-    use offshoot_sandbox::ListenerKind as Inside;
-    let kind = match listener.kind {
-        Inside::Proxy => offshoot_gateway::ListenerKind::Proxy,
-        Inside::Transparent { .. } | Inside::Port { .. } | Inside::Served { .. } => {
-            offshoot_gateway::ListenerKind::Transparent
-        }
-    };
-    offshoot_gateway::Listener { kind, socket: std::net::TcpListener::from(listener.fd) }
 }
 
 pub(crate) fn layer_problem(error: LayerError) -> Problem {

@@ -48,6 +48,9 @@ impl Engine {
             if self.inner.environments.all().is_empty() {
                 continue;
             }
+            if let Err(problem) = self.let_go_unneeded(self.suspend_after()).await {
+                tracing::warn!(%problem, "could not let go of what is shared");
+            }
             if let Err(problem) = self.suspend_idle().await {
                 tracing::warn!(%problem, "could not suspend");
             }

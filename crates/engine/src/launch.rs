@@ -179,7 +179,7 @@ impl Engine {
             true => live.lease.dir().join("agent"),
             false => self.inner.machine.home_for(Path::new(&record.root)).join(".offshoot"),
         };
-        let told = parts::told(record, &live.lease.terms().workspace);
+        let told = parts::told(record, live.lease.terms());
         let parts = [told, config.agent.instructions, run.instructions.clone()];
         let instructions: Vec<_> = parts.into_iter().flatten().collect();
         Ok(LaunchParams {

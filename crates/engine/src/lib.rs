@@ -20,6 +20,9 @@
 //! | `history` | what was asked and answered, out of the log |
 //! | `presence` | what people look at |
 //! | `launch`, `converse` | the agent: started once, and talked with |
+//! | `composition`, `declared` | what a new environment is made of; what its repositories say is to run in it |
+//! | `shared` | apps of repositories that a task is not about, one instance for all |
+//! | `proxy` | the egress proxy of a sandbox, and its refusals recorded |
 //! | `others`, `parts` | a task's further repositories: taken in and made; all of them as one list |
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
 //! | `review` | diff and landing |
@@ -37,8 +40,10 @@ mod apps;
 mod capacity;
 mod cleanup;
 mod clock;
+mod composition;
 mod converse;
 mod databases;
+mod declared;
 mod dispatch;
 mod doors;
 mod engine;
@@ -54,11 +59,13 @@ mod others;
 mod parts;
 mod presence;
 mod project;
+mod proxy;
 mod requests;
 mod review;
 mod run;
 mod secrets;
 mod services;
+mod shared;
 mod snapshot;
 mod stream;
 mod together;

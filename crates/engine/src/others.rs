@@ -1,9 +1,7 @@
-//! A task's other repositories: which are meant, what would go wrong with them, and what their workspaces are made of.
+//! A task's other repositories: which are meant, and what would go wrong with them.
 //!
 //! They are named in `[[repos]]` of the main repository's `offshoot.toml`, and a task is about those that the person names;
 //! a repository alone cannot have others shown to an agent.
-
-use std::path::{Path, PathBuf};
 
 use offshoot_core::{
     api::TaskParams,
@@ -12,19 +10,14 @@ use offshoot_core::{
     name::{Label, TaskName},
     part::PartCreated,
     problem::{Problem, ProblemKind},
-    record::TaskRecord,
 };
-use offshoot_environment::{
-    layers::{Author, CheckoutPlan, Progress, Setup, SetupRoom},
-    lease::Lease,
-    other::{Other, Source},
-};
+use offshoot_environment::{lease::Lease, other::Source};
 use offshoot_git::{oid::Oid, repository::Repository};
 
 use crate::{
+    declared::{self, Declared},
     dispatch::{base, exported},
     engine::Engine,
-    environments::layer_problem,
     project,
 };
 
@@ -120,6 +113,22 @@ impl Engine {
         Ok(asked)
     }
 
+    /// Refuses services and apps that would be found under one name. What a person should know of those that are not
+    /// there, though the project counts on them.
+    pub(crate) fn beside(
+        &self,
+        main: &Repository,
+        config: &ProjectConfig,
+        asked: &Asked,
+    ) -> Result<Vec<String>, Problem> {
+        let about = || asked.others.iter().filter(|other| !other.part.read_only);
+        let others = about().map(|other| Declared::read(&other.part.name, other.repository.root()));
+        let all: Vec<_> =
+            std::iter::once(Declared::read("", main.root())).chain(others).collect::<Result<_, _>>()?;
+        let names: Vec<_> = about().map(|other| other.part.name.as_str()).collect();
+        Ok(self.shared_beside(main.root(), config, &names, &declared::names(&all)?)?.1)
+    }
+
     fn asked_other(
         &self,
         main: &Repository,
@@ -203,58 +212,6 @@ impl Engine {
             })
     }
 
-    /// What the other workspaces are made of: each of the layers of its own project, with its own setup.
-    pub(crate) async fn others(
-        &self,
-        record: &TaskRecord,
-        room: &SetupRoom<'_>,
-        told: Progress<'_>,
-    ) -> Result<Vec<Other>, Problem> {
-        let mut others = Vec::with_capacity(record.others.len());
-        for part in &record.others {
-            let project = self.inner.projects.of_part(part.project, &part.root)?;
-            let start = part.head.as_ref().unwrap_or(&part.base);
-            let commit: Oid =
-                start.parse().map_err(|e| Problem::internal("the task's commit is not one", &e))?;
-            if part.head.is_some() {
-                let (objects, commit) = (project.objects.clone(), commit.clone());
-                tokio::task::spawn_blocking(move || objects.offer(&commit))
-                    .await
-                    .map_err(|e| Problem::internal("preparing the commit was interrupted", &e))?
-                    .map_err(|e| project::git_problem("the task's commit could not be prepared", &e))?;
-            }
-            let config = project::config(Path::new(&part.root))?;
-            let root = part.root.clone();
-            let plan = CheckoutPlan {
-                commit,
-                workspace: PathBuf::from(&part.root),
-                branch: part.target.clone(),
-                author: Author::new(move || project::author(&root)),
-            };
-            let setup = Setup {
-                commands: config.setup.values().flat_map(|setup| setup.commands.clone()).collect(),
-                key: config.setup.values().flat_map(|setup| setup.key.clone()).collect(),
-                egress: record.run().map(|run| run.egress.clone()).unwrap_or_default(),
-            };
-            let room = SetupRoom { env: &config.environment.env, ..*room };
-            let told = |step: &str| told(&format!("{}: {step}", part.name));
-            let stack = project
-                .layers
-                .with_setup(&project.objects, &plan, &setup, &room, &told)
-                .await
-                .map_err(|error| about(&part.name, layer_problem(error)))?;
-            others.push(Other {
-                name: part.name.clone(),
-                project: part.project,
-                base: plan.commit.to_string(),
-                workspace: plan.workspace,
-                branch: (!part.read_only).then(|| record.branch.clone()),
-                layers: stack.layers,
-            });
-        }
-        Ok(others)
-    }
-
     /// Where the layers and objects of a lease's other workspaces are.
     pub(crate) fn sources(&self, lease: &Lease) -> Result<Vec<Source>, Problem> {
         let all = lease.terms().others.iter().map(|other| {
@@ -266,7 +223,7 @@ impl Engine {
 }
 
 /// What this repository is called beside others.
-fn own_name(main: &Repository, config: &ProjectConfig) -> String {
+pub(crate) fn own_name(main: &Repository, config: &ProjectConfig) -> String {
     let made = || Label::from_foreign(&main.root().file_name()?.to_string_lossy());
     let name = config.project.name.clone().or_else(made);
     name.map_or_else(|| "main".to_owned(), |name| name.as_str().to_owned())

@@ -3,10 +3,10 @@
 //! A task over one repository has a list of one, whose commands, files and events are what they would be without any of
 //! this. Those that are only shown are not in the list: nothing is done with them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use offshoot_core::{id::ProjectId, problem::Problem, record::TaskRecord};
-use offshoot_environment::other::Other;
+use offshoot_environment::{lease::Terms, other::Other, shared::Shared};
 use offshoot_git::{inside, oid::Oid, repository::Repository};
 
 use crate::{
@@ -142,20 +142,28 @@ impl Engine {
     }
 }
 
-/// What an agent is told of a task's repositories; nothing if there is one.
-pub(crate) fn told(record: &TaskRecord, workspace: &Path) -> Option<String> {
+/// What an agent is told of a task's repositories, and of what runs of others; nothing if there is one.
+pub(crate) fn told(record: &TaskRecord, terms: &Terms) -> Option<String> {
+    let served: Vec<_> = terms.shared.iter().map(served).collect();
+    let served = (!served.is_empty()).then(|| served.join(" "));
     if record.others.is_empty() {
-        return None;
+        return served;
     }
     let mut text = format!(
         "This task is about several git repositories. {} is at {}, where you start.",
         record.repository,
-        workspace.display()
+        terms.workspace.display()
     );
     for other in &record.others {
         let how = if other.read_only { "for reading only" } else { "to be changed, too" };
         text.push_str(&format!(" {} is at {}, {how}.", other.name, other.root));
     }
     text.push_str(" Commit in each that you change; each is on a branch of its own already.");
+    text.extend(served.map(|served| format!(" {served}")));
     Some(text)
+}
+
+fn served(shared: &Shared) -> String {
+    let Shared { repository, app, port, .. } = shared;
+    format!("{app} of {repository} runs at {app}:{port}, shared with others: use it as it is.")
 }

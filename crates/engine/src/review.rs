@@ -208,7 +208,9 @@ impl Engine {
         record: TaskRecord,
         processes: Processes,
     ) -> Result<TaskRecord, Problem> {
-        let Some(environment) = &record.environment else { return Ok(record) };
+        let Some(environment) = record.environment.as_ref().filter(|_| record.shared.is_none()) else {
+            return Ok(record);
+        };
         let by_hand = record.agent.is_none() && record.state == TaskState::Idle;
         if !(by_hand || record.state.is_settled())
             || matches!(record.state, TaskState::Landed | TaskState::Discarded)

@@ -54,15 +54,27 @@ pub(crate) fn read(root: &Path) -> Result<Services, Problem> {
     })
 }
 
+/// What a repository's services are beside, in an environment of several.
+pub(crate) struct Beside<'a> {
+    /// How many services come before them.
+    pub before: usize,
+    /// Ports at which those are found on `localhost`.
+    pub taken: &'a [u16],
+    /// Where their repository's workspace is, if it is not the main one.
+    pub workspace: Option<&'a Path>,
+}
+
 /// What those with a server of their own come to on this machine.
 pub(crate) async fn plans(
     services: &Services,
     root: &Path,
     tools: &Tools,
     images: &Images,
+    beside: &Beside<'_>,
     progress: Progress<'_>,
 ) -> Result<Plans, Problem> {
-    let sources = Sources { tools, repository: root, images, progress };
+    let Beside { before, taken, workspace } = *beside;
+    let sources = Sources { tools, repository: root, images, progress, before, taken, workspace };
     Plans::make(services, &sources).await.map_err(|error| plan_problem(&error))
 }
 

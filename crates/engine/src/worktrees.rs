@@ -263,6 +263,8 @@ impl Engine {
             ports,
             others: Vec::new(),
             parts: Vec::new(),
+            names: Vec::new(),
+            shared: Vec::new(),
             runtime: Runtime::Worktree(Place {
                 common_dir: repository.common_dir().to_owned(),
                 path: path.to_owned(),

@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    net::SocketAddrV4,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -33,6 +34,7 @@ use crate::{
     remove,
     sandbox::Sandbox,
     service::plan::{Plan, Plans},
+    shared::Shared,
     tools::Tools,
     worktree::{self, PlaceError, Runtime},
     written::{Written, untouched, written},
@@ -80,6 +82,30 @@ pub struct Terms {
     /// Its parts of shared servers.
     #[serde(default)]
     pub parts: Vec<Part>,
+    /// Names inside for itself: those of its apps.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Apps of other repositories that it shares with other environments.
+    #[serde(default)]
+    pub shared: Vec<Shared>,
+}
+
+impl Terms {
+    /// Lines for `/etc/hosts`.
+    fn hosts(&self) -> Vec<String> {
+        let own = self.names.iter().flat_map(|name| ["127.0.0.1", "::1"].map(|at| format!("{at} {name}")));
+        Plans::hosts(&self.services)
+            .into_iter()
+            .chain(self.parts.iter().map(Part::host_line))
+            .chain(self.shared.iter().map(Shared::host_line))
+            .chain(own)
+            .collect()
+    }
+
+    /// Addresses inside at which somebody outside answers.
+    fn served(&self) -> Vec<SocketAddrV4> {
+        self.parts.iter().map(Part::served).chain(self.shared.iter().map(Shared::served)).collect()
+    }
 }
 
 /// Why an environment could not be brought up, found or taken away.
@@ -203,6 +229,8 @@ impl Lease {
         let stack = layers.by_name(&terms.layers).ok_or_else(gone)?;
         let mut mounts = Vec::new();
         for plan in &terms.services {
+            let of = terms.others.iter().position(|other| plan.workspace.as_ref() == Some(&other.workspace));
+            let layers = of.and_then(|at| others.get(at)).map_or(layers, |source| &source.layers);
             let data = layers.data_of(plan).map_err(|_| gone())?;
             mounts.extend(plan.mounts(&self.dir, data.as_deref(), &terms.workspace));
         }
@@ -232,14 +260,11 @@ impl Lease {
                 tools: &terms.tools,
                 binds: terms.binds.clone(),
                 mounts,
-                hosts: Plans::hosts(&terms.services)
-                    .into_iter()
-                    .chain(terms.parts.iter().map(Part::host_line))
-                    .collect(),
+                hosts: terms.hosts(),
                 monitor: self.monitor(&stack),
                 env: terms.env.clone(),
                 egress: terms.egress.clone(),
-                served: terms.parts.iter().map(Part::served).collect(),
+                served: terms.served(),
                 limits: terms.limits,
             })
             .await

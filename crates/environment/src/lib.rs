@@ -10,6 +10,7 @@
 //! - [`ports`]: ports of the host that no other environment has
 //! - [`sandbox`]: a running sandbox, its events told to many
 //! - [`service`]: databases and the like, private to an environment
+//! - [`shared`]: apps of other environments, found under their names
 //! - [`tail`]: the end of what a process said
 //! - [`tools`]: the person's tools, shown inside
 //! - [`worktree`]: environments without a boundary, in worktrees of the user's repository
@@ -27,6 +28,7 @@ pub mod ports;
 pub mod remove;
 pub mod sandbox;
 pub mod service;
+pub mod shared;
 pub mod tail;
 pub mod tools;
 pub mod worktree;

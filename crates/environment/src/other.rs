@@ -5,6 +5,7 @@
 //! mounted once more on top, for reading only.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -35,6 +36,9 @@ pub struct Other {
     pub branch: Option<String>,
     /// Names of its layers, top first.
     pub layers: Vec<String>,
+    /// Variables of its own apps, besides those of every process inside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
 }
 
 /// Where another repository's layers and objects are; in the order of [`crate::lease::Terms::others`].

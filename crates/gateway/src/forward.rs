@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use offshoot_core::egress::SYNTHETIC;
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet, time::timeout};
 
 use crate::{
@@ -57,14 +58,15 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Serves a listener, which has to be on a loopback address. Call it within a Tokio runtime.
+    /// Serves a listener, which has to be on a loopback address or, in a sandbox's network, on a synthetic one. Call it within
+    /// a Tokio runtime.
     pub fn serve(
         listener: TcpListener,
         dial: Arc<dyn Dial>,
         limits: ForwardLimits,
     ) -> Result<Self, ServeError> {
         let (listener, address) = accept::prepare(listener)?;
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && !is_of_sandbox(address) {
             return Err(ServeError::Exposed { address });
         }
         let permits = Arc::new(Semaphore::new(limits.connections));
@@ -87,6 +89,13 @@ impl Forward {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Whether an address is of the range that only sandboxes have.
+fn is_of_sandbox(address: SocketAddr) -> bool {
+    let (first, length) = SYNTHETIC;
+    let mask = u32::MAX << (32 - length);
+    matches!(address, SocketAddr::V4(v4) if u32::from(*v4.ip()) & mask == u32::from(first))
 }
 
 async fn connection(dial: &dyn Dial, client: TcpStream, limits: ForwardLimits, activity: &Arc<Activity>) {

@@ -164,8 +164,8 @@ pub enum Mount {
 pub struct Network {
     /// The allow-list. Only ever appended to while the environment lives (see [`crate::network`]).
     pub egress: Vec<EgressRule>,
-    /// Loopback addresses inside at which the holder of the listeners answers, besides the proxy: what is found there is its
-    /// business. No server inside can have them.
+    /// Addresses at which the holder of the listeners answers, besides the proxy: what is found there is its business. On
+    /// loopback, where no server inside can have them; or of the synthetic range, where none inside is in the way.
     #[serde(default)]
     pub served: Vec<SocketAddrV4>,
 }

@@ -28,6 +28,7 @@ fn begin(number: usize, store: &Store) -> Result<(TaskId, RunId), Box<dyn std::e
         repository: String::new(),
         others: Vec::new(),
         scope: Vec::new(),
+        shared: None,
         notices: Vec::new(),
     };
     let queued = RunQueued {

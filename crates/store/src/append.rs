@@ -167,6 +167,7 @@ mod tests {
                 repository: String::new(),
                 others: Vec::new(),
                 scope: Vec::new(),
+                shared: None,
                 notices: Vec::new(),
             }),
         }

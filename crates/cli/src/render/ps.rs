@@ -86,6 +86,14 @@ fn rank(state: TaskState) -> u8 {
 
 /// Of a task over several repositories, a line for each.
 fn repositories(task: &TaskRecord) -> Vec<String> {
+    if task.shared.is_some() {
+        let branch = task.target.as_deref().unwrap_or("a commit");
+        return vec![format!(
+            "  shared by tasks that are not about it: {} at {}",
+            escape_line(branch),
+            short(&task.base)
+        )];
+    }
     if task.others.is_empty() {
         return Vec::new();
     }
@@ -123,6 +131,7 @@ fn cells(view: &TaskView, list: &TaskList) -> [String; 8] {
     let run = task.run();
     let mut agent = match &task.agent {
         Some(agent) => escape_line(agent),
+        None if task.shared.is_some() => "(shared)".to_owned(),
         None => "(by hand)".to_owned(),
     };
     let mut more: Vec<String> = run.and_then(|r| r.model.as_deref()).map(escape_line).into_iter().collect();

@@ -31,7 +31,9 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
         let what = view.waits_for.as_deref().unwrap_or("waits for room");
         fact("queue", format!("place {place}: {}", escape_line(what)));
     }
-    fact("agent", task.agent.as_deref().map_or("none, by hand".to_owned(), escape_line));
+    let by_hand =
+        if task.shared.is_some() { "none, shared by tasks that are not about it" } else { "none, by hand" };
+    fact("agent", task.agent.as_deref().map_or(by_hand.to_owned(), escape_line));
     fact("repository", escape_line(&task.root));
     fact("branch", escape_line(&task.branch));
     let target = task.target.as_deref().map(|t| format!(", from {}", escape_line(t))).unwrap_or_default();

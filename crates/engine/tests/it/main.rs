@@ -21,5 +21,6 @@ mod monitor;
 mod ordinary;
 mod outlive;
 mod repositories;
+mod shared;
 mod stage;
 mod worktrees;

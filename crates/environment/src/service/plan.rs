@@ -64,6 +64,9 @@ pub struct Plan {
     pub data_layer: Option<String>,
     /// Changes when what runs changes.
     pub fingerprint: String,
+    /// The workspace of the repository that it belongs to, if that is not the main one.
+    #[serde(default)]
+    pub workspace: Option<PathBuf>,
 }
 
 /// Why a service cannot run here.
@@ -98,9 +101,15 @@ pub struct Sources<'a> {
     pub images: &'a Images,
     /// Hears what takes so long.
     pub progress: Progress<'a>,
+    /// How many services of other repositories the environment has before these: addresses are counted on.
+    pub before: usize,
+    /// Ports at which one of those is found on `localhost`.
+    pub taken: &'a [u16],
+    /// Where the repository's workspace is, if it is not the main one.
+    pub workspace: Option<&'a Path>,
 }
 
-/// All services of an environment.
+/// All services of one repository in an environment.
 #[derive(Clone, Debug, Default)]
 pub struct Plans {
     /// In the order in which they are started.
@@ -113,11 +122,11 @@ impl Plans {
     /// Works out the services that have a server of their own. Images that are not here are got.
     pub async fn make(services: &Services, from: &Sources<'_>) -> Result<Self, PlanError> {
         let mut plans = Self::default();
-        let mut local: Vec<u16> = Vec::new();
+        let mut local = from.taken.to_vec();
         let own = |service: &&Service| service.isolation == DataIsolation::Server;
         for (at, service) in services.order().into_iter().filter(own).enumerate() {
             // 127.0.1.1 is what distributions give the machine's own name.
-            let address = Ipv4Addr::new(127, 0, 1, u8::try_from(at + 2).unwrap_or(u8::MAX));
+            let address = Ipv4Addr::new(127, 0, 1, u8::try_from(from.before + at + 2).unwrap_or(u8::MAX));
             let free = service.listens().iter().all(|port| !local.contains(port));
             local.extend(service.listens());
             let at = Place {
@@ -134,7 +143,14 @@ impl Plans {
                 }
             };
             plans.env.extend(injected(service, address));
-            plans.plans.push(plan(&at, recipe));
+            let mut plan = plan(&at, recipe);
+            if let Some(workspace) = from.workspace {
+                plan.workspace = Some(workspace.to_owned());
+                if plan.root.is_none() && plan.cwd.is_none() {
+                    plan.cwd = Some(workspace.to_string_lossy().into_owned());
+                }
+            }
+            plans.plans.push(plan);
         }
         plans.named_volumes();
         Ok(plans)
@@ -208,6 +224,7 @@ fn plan(at: &Place<'_>, recipe: Recipe) -> Plan {
         data: recipe.data,
         data_layer: None,
         fingerprint: recipe.fingerprint,
+        workspace: None,
         service: service.clone(),
     }
 }
@@ -277,6 +294,7 @@ impl Plan {
 
     /// What is put together for it inside. `data` is the layer its data starts from.
     pub fn mounts(&self, environment: &Path, data: Option<&Path>, workspace: &Path) -> Vec<Mount> {
+        let workspace = self.workspace.as_deref().unwrap_or(workspace);
         let dir = self.dir(environment);
         let inside = Path::new(INSIDE).join(self.service.name.as_str());
         let share = |source: &Path, target: PathBuf, writable| Mount::Share {

@@ -67,6 +67,11 @@ pub(super) fn bring_up(wanted: &Network) -> Result<(Gate, Vec<(ListenerKind, Own
         let listener = socket().and_then(|s| listening(s, address, port));
         made.push((kind, listener.step(|| format!("listen on {address}:{port}"))?));
     }
+    for at in wanted.served.iter().filter(|at| !at.ip().is_loopback()) {
+        let (address, port) = (*at.ip(), at.port());
+        let listener = socket().and_then(|s| listening(s, address, port));
+        made.push((ListenerKind::Served { address, port }, listener.step(|| format!("listen on {at}"))?));
+    }
     rustix::thread::move_into_link_name_space(inside.as_fd(), Some(LinkNameSpaceType::Network))
         .step(|| "return to the network inside".into())?;
     netlink::up(interface).step(|| "bring up eth0".into())?;
@@ -75,7 +80,7 @@ pub(super) fn bring_up(wanted: &Network) -> Result<(Gate, Vec<(ListenerKind, Own
         .step(|| "route the synthetic range".into())?;
     let proxy = tcp(Ipv4Addr::LOCALHOST, network::PROXY_PORT).step(|| "listen for the proxy".into())?;
     made.insert(0, (ListenerKind::Proxy, proxy));
-    for at in &wanted.served {
+    for at in wanted.served.iter().filter(|at| at.ip().is_loopback()) {
         let (address, port) = (*at.ip(), at.port());
         let listener = tcp(address, port).step(|| format!("listen on {at}"))?;
         made.push((ListenerKind::Served { address, port }, listener));

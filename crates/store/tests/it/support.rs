@@ -44,6 +44,7 @@ pub fn created(project: ProjectId, name: &str) -> Event {
         repository: String::new(),
         others: Vec::new(),
         scope: Vec::new(),
+        shared: None,
         notices: vec!["the checkout has 3 changed files; they are not part of this task".to_owned()],
     })
 }
