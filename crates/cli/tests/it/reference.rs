@@ -70,7 +70,7 @@ fn the_page_has_every_key() {
          [environment]\nenv = {{ A = \"1\" }}\nsuspend-after = \"1m\"\nisolation = \"sandbox\"\n\
          [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\n\
          [apps.x]\ncommand = \"x\"\nport = 1\ncwd = \"x\"\n[ports]\ncount = 1\n\
-         [project]\nname = \"x\"\n[[repos]]\nname = \"y\"\npath = \"../y\"\n"
+         [project]\nname = \"x\"\n[[repos]]\nname = \"y\"\npath = \"../y\"\nbranch = \"main\"\n"
     );
     let user = format!(
         "{shared}\n[machine]\nmax-runs = 1\nmemory = \"1g\"\nsuspend-after = \"1m\"\n[tools]\n\
