@@ -2800,6 +2800,8 @@ export interface components {
             root: string;
             /** @description The paths it is to touch, as patterns; none for everything. */
             scope?: string[];
+            /** @description It is the one instance of the repository's shared apps, at this branch; empty for the branch that was checked out. */
+            shared?: string | null;
             /** @description The branch the base was taken from and a landing goes to; `None` for a detached base. */
             target?: string | null;
         };
@@ -2982,6 +2984,8 @@ export interface components {
             scope?: string[];
             /** @description The agent's session, for a follow-up to resume. */
             session?: string | null;
+            /** @description It is the one instance of the repository's shared apps, at this branch; empty for the branch that was checked out. */
+            shared?: string | null;
             /** @description Where it stands. */
             state: components["schemas"]["TaskState"];
             /** @description Since when. */
