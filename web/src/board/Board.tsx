@@ -277,7 +277,7 @@ export default function Board() {
                 view={view}
                 selected={selected.has(view.task.id)}
                 selecting={selecting || selected.size > 0}
-                hideProject={by === 'project'}
+                under={by === 'state' && section.states.includes(view.task.state) ? 'state' : 'project'}
                 onSelect={onSelect}
               />
             ))}
@@ -290,7 +290,7 @@ export default function Board() {
           !sections.some((section) => section.key === LANDED) &&
           tasks.length > 0 && (
             <Lane
-              section={{ key: LANDED, title: LANDED, state: 'landed', tasks: NONE }}
+              section={{ key: LANDED, title: LANDED, states: ['landed'], tasks: NONE }}
               open={false}
               onFold={() => {
                 setFolded(folded.filter((key) => key !== LANDED));
@@ -360,7 +360,7 @@ function Lane({
           className="flex h-8 w-full items-center gap-2 border-b border-line/60 px-2 text-left text-sm md:px-4 touch:h-11"
         >
           <span className="grid w-5 place-items-center">
-            {section.state ? <StateShape state={section.state} /> : <Folder />}
+            {section.states[0] ? <StateShape state={section.states[0]} /> : <Folder />}
           </span>
           <span className="font-medium">{section.title}</span>
           {(open || section.tasks.length > 0) && <span className="text-muted">{section.tasks.length}</span>}

@@ -14,12 +14,12 @@ export interface RowProps {
   selected: boolean;
   /** Selecting is what is being done: the box is always there. */
   selecting: boolean;
-  /** The section says the project already. */
-  hideProject: boolean;
+  /** What the section says already. */
+  under: 'project' | 'state';
   onSelect: (task: string, range: boolean) => void;
 }
 
-export const Row = memo(function Row({ view, selected, selecting, hideProject, onSelect }: RowProps) {
+export const Row = memo(function Row({ view, selected, selecting, under, onSelect }: RowProps) {
   const { task } = view;
   const name = oneLine(task.name);
   const said = now(view);
@@ -62,9 +62,9 @@ export const Row = memo(function Row({ view, selected, selecting, hideProject, o
             {name}
             <span className="sr-only">, {words[task.state]}</span>
           </Link>
-          {!hideProject && (
-            <span className="shrink-0 text-xs text-muted phone:max-w-28 phone:truncate">{project(view)}</span>
-          )}
+          <span className="shrink-0 text-xs text-muted phone:max-w-28 phone:truncate">
+            {under === 'state' ? project(view) : words[task.state]}
+          </span>
         </div>
         <div className="flex min-w-0 items-baseline gap-3 text-sm text-muted">
           <span

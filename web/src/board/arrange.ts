@@ -30,8 +30,8 @@ export interface Section {
   /** Unique on the board. */
   key: string;
   title: string;
-  /** The state whose shape stands before the title; none for a project. */
-  state: TaskState | undefined;
+  /** The states that it is for, the first of which gives it its shape; none for a project. */
+  states: readonly TaskState[];
   tasks: readonly TaskView[];
 }
 
@@ -54,7 +54,7 @@ export function arrange(tasks: readonly TaskView[], by: 'state' | 'project'): Se
       .map((lane) => ({
         key: lane.title,
         title: lane.title,
-        state: lane.states[0],
+        states: lane.states,
         tasks: sorted.filter(({ task }) => lane.states.includes(task.state)),
       }))
       .filter((section) => section.tasks.length > 0);
@@ -62,7 +62,7 @@ export function arrange(tasks: readonly TaskView[], by: 'state' | 'project'): Se
   const groups = new Map<string, TaskView[]>();
   for (const view of sorted) groups.set(view.task.root, [...(groups.get(view.task.root) ?? []), view]);
   return [...groups]
-    .map(([root, group]) => ({ key: root, title: baseName(root), state: undefined, tasks: group }))
+    .map(([root, group]) => ({ key: root, title: baseName(root), states: [], tasks: group }))
     .sort((a, b) => a.title.localeCompare(b.title) || a.key.localeCompare(b.key));
 }
 
