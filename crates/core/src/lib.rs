@@ -22,6 +22,7 @@ pub mod egress;
 pub mod service;
 
 pub mod api;
+pub mod device;
 pub mod problem;
 
 pub mod fault;

@@ -12,6 +12,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 
+use offshoot_core::device::{SECURE_COOKIE, SESSION_COOKIE};
+
 use super::{framing, name::Asked};
 use crate::egress::header::strip;
 
@@ -63,12 +65,30 @@ pub(crate) fn request(headers: &mut HeaderMap, asked: &Asked, peer: IpAddr) {
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     // HTTP/2 may send a cookie a field, HTTP/1.1 may not (RFC 9113 section 8.2.3).
-    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if cookies.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
-    {
-        headers.insert(header::COOKIE, joined);
+    let fields: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let ours = fields.iter().any(|field| pairs(field).any(is_session));
+    if ours || fields.len() > 1 {
+        let kept: Vec<&[u8]> =
+            fields.iter().flat_map(|field| pairs(field)).filter(|pair| !is_session(pair)).collect();
+        let joined = HeaderValue::from_bytes(&kept.join(&b"; "[..])).ok();
+        headers.remove(header::COOKIE);
+        if let Some(joined) = joined.filter(|joined| !joined.is_empty()) {
+            headers.insert(header::COOKIE, joined);
+        }
     }
+}
+
+fn pairs(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    field.split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
+}
+
+/// Whether a cookie is the dashboard's own: no app is to see it, however a browser came to send it here.
+fn is_session(pair: &[u8]) -> bool {
+    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
+    let begins = |prefix: &str| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    begins(SESSION_COOKIE) || begins(&format!("{SECURE_COOKIE}{SESSION_COOKIE}"))
 }
 
 /// An answer's head as the browser sees it, but for an upgrade.
@@ -145,6 +165,27 @@ mod tests {
             ("a=b; Domain=mine.localhost; Domain=localhost", "a=b; Domain=mine.localhost"),
         ] {
             assert_eq!(cookie(&HeaderValue::from_static(from), &asked()), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn no_app_sees_the_dashboards_session() {
+        for (fields, left) in [
+            (vec!["offshoot-7870=secret"], None),
+            (vec!["a=b; offshoot-7870=secret; c=d"], Some("a=b; c=d")),
+            (vec!["a=b", "__Host-offshoot-443=secret", "c=d;offshoot-1=x"], Some("a=b; c=d")),
+            (vec!["OFFSHOOT-7870=secret;a=\"b\""], Some("a=\"b\"")),
+            (vec![" offshoot-7870 = secret"], None),
+            (vec!["offshoot=theirs; x-offshoot-1=theirs"], Some("offshoot=theirs; x-offshoot-1=theirs")),
+            (vec!["a=b;c=d"], Some("a=b;c=d")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for field in &fields {
+                headers.append(header::COOKIE, HeaderValue::from_static(field));
+            }
+            request(&mut headers, &asked(), IpAddr::from([127, 0, 0, 1]));
+            let got: Vec<_> = headers.get_all(header::COOKIE).iter().map(|v| v.to_str().unwrap()).collect();
+            assert_eq!(got, Vec::from_iter(left), "{fields:?}");
         }
     }
 
