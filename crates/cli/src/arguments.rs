@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, agents, app, approval, approvals, attach, capacity, completions, daemon, diff, discard, doctor,
-    env, exec, follow_up, init, land, logs, open, prune, ps, run, schema, service, shell, show, stop,
-    worktree,
+    adopt, agents, app, approval, approvals, attach, capacity, completions, daemon, dashboard, devices, diff,
+    discard, doctor, env, exec, follow_up, init, land, logs, open, pair, prune, ps, run, schema, service,
+    shell, show, stop, worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Env(env::Args),
     Adopt(adopt::Args),
     Worktree(worktree::Args),
+    Dashboard(dashboard::Args),
+    Pair(pair::Args),
+    Devices(devices::Args),
     Daemon(daemon::Args),
     Capacity(capacity::Args),
     Agents(agents::Args),

@@ -15,6 +15,7 @@
 //! Invariant: whatever came out of an environment is escaped or filtered before it reaches a terminal.
 
 mod arguments;
+mod browser;
 mod client;
 mod commands;
 mod entry;

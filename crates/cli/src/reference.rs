@@ -151,6 +151,16 @@ pub const USER_KEYS: &[Key] = &[
          who may make them; it never enters an environment",
     ),
     ("preview.port", "number", "The port of this machine under which all apps are found by host name"),
+    (
+        "dashboard.port",
+        "number",
+        "The port of this machine's loopback at which the dashboard is found; without it the one that was free first",
+    ),
+    (
+        "dashboard.forget-after",
+        "time, as in `30d`",
+        "After how long without use a browser has to log in anew",
+    ),
     ("agents", "tables by name", "Agents of your own, or changes to the shipped ones; see docs/agents.md"),
 ];
 

@@ -246,6 +246,8 @@ pub struct UserConfig {
     pub servers: BTreeMap<Label, ServerConfig>,
     /// How apps are looked at.
     pub preview: PreviewConfig,
+    /// How browsers reach the dashboard.
+    pub dashboard: DashboardConfig,
     /// Agents of the user's own or changes to the shipped ones, by name; see docs/agents.md.
     pub agents: BTreeMap<String, toml::Table>,
 }
@@ -292,6 +294,16 @@ impl std::fmt::Debug for ServerConfig {
 pub struct PreviewConfig {
     /// The port of this machine's loopback under which all apps are found, by host name.
     pub port: Option<u16>,
+}
+
+/// `[dashboard]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DashboardConfig {
+    /// The port of this machine's loopback at which it is found.
+    pub port: Option<u16>,
+    /// After how long without use a browser has to log in anew: `30d`.
+    pub forget_after: Option<Span>,
 }
 
 /// A configuration file that cannot be used. `span` are byte offsets in its text.

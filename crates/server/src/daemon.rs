@@ -8,13 +8,16 @@ use std::{
     fs,
     io::{self, Read, Seek, Write},
     net::SocketAddr,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
-use offshoot_core::problem::{Problem, ProblemKind};
+use offshoot_core::{
+    config::{DashboardConfig, UserConfig},
+    problem::{Problem, ProblemKind},
+};
 use offshoot_engine::{Engine, Options};
 use rustix::{
     fs::FlockOperation,
@@ -27,11 +30,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    guard::Guard,
-    listen::{serve_tcp, serve_unix},
+    dashboard::{access::Access, listeners::Listeners},
+    listen::serve_unix,
     log::Log,
     place::{Place, short_address},
-    routes::{App, Tcp, router},
+    routes::{App, router},
     start::{READY, lock_within, open_lock},
 };
 
@@ -121,7 +124,7 @@ async fn serve(place: &Place, tcp: Option<SocketAddr>) -> Result<(), Problem> {
         signal(SignalKind::interrupt()).map_err(|e| Problem::internal("cannot wait for signals", &e))?;
     let tcp = match tcp {
         None => None,
-        Some(address) => Some(listen_tcp(place, address).await?),
+        Some(address) => Some(listen_tcp(address).await?),
     };
     let engine = Engine::open(Options {
         state_dir: place.state_dir.clone(),
@@ -132,9 +135,13 @@ async fn serve(place: &Place, tcp: Option<SocketAddr>) -> Result<(), Problem> {
     .await?;
     let unix = listen_unix(place)?;
     let stopping = CancellationToken::new();
-    let address = tcp.as_ref().and_then(|(l, _)| l.local_addr().ok()).map(|a| a.to_string());
-    let app = App { engine: engine.clone(), stopping: stopping.clone(), tcp: Tcp(address) };
+    let config = dashboard_config(place);
+    let access = Access::open(place.dashboard(), config.forget_after.map(|span| span.0));
+    let listeners = Listeners::new(access.clone(), place.token(), config.port, stopping.clone());
+    let app =
+        App { engine: engine.clone(), stopping: stopping.clone(), listeners: listeners.clone(), access };
     let router = router(app);
+    listeners.begin(router.clone(), tcp).await?;
     say_ready()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "serving {}", place.socket().display());
     let stop = stopping.clone();
@@ -147,13 +154,10 @@ async fn serve(place: &Place, tcp: Option<SocketAddr>) -> Result<(), Problem> {
         stop.cancel();
     });
     let over_tcp = async {
-        if let Some((listener, guard)) = tcp {
-            serve_tcp(listener, router.clone(), guard, stopping.clone()).await;
-        }
+        stopping.cancelled().await;
+        listeners.over().await;
     };
-    let over_unix = async {
-        serve_unix(unix, router.clone(), stopping.clone()).await;
-    };
+    let over_unix = serve_unix(unix, router, stopping.clone());
     let gone = async {
         stopping.cancelled().await;
         // From now on a client finds no socket, and starts the next daemon, which waits for the lock.
@@ -187,7 +191,7 @@ fn listen_unix(place: &Place) -> Result<UnixListener, Problem> {
     })
 }
 
-async fn listen_tcp(place: &Place, address: SocketAddr) -> Result<(TcpListener, Guard), Problem> {
+async fn listen_tcp(address: SocketAddr) -> Result<TcpListener, Problem> {
     if !address.ip().is_loopback() {
         return Err(Problem::new(
             ProblemKind::Invalid,
@@ -196,30 +200,16 @@ async fn listen_tcp(place: &Place, address: SocketAddr) -> Result<(TcpListener, 
         )
         .hint("use 127.0.0.1:PORT, and a tunnel to reach it from elsewhere"));
     }
-    let listener = TcpListener::bind(address).await.map_err(|error| {
+    TcpListener::bind(address).await.map_err(|error| {
         Problem::new(ProblemKind::Unavailable, "tcp", format!("cannot listen on {address}: {error}"))
             .hint("take another port, or port 0 for any")
-    })?;
-    let bound = listener.local_addr().map_err(|e| Problem::internal("cannot read an address", &e))?;
-    let token = token(place).map_err(|e| Problem::internal("cannot make the API's token", &e))?;
-    Ok((listener, Guard::new(bound, token)))
+    })
 }
 
-/// The token: 256 random bits, made once per state directory, readable by its owner only.
-fn token(place: &Place) -> io::Result<String> {
-    let path = place.token();
-    match fs::read_to_string(&path) {
-        Ok(token) if token.trim().len() == 64 => return Ok(token.trim().to_owned()),
-        Ok(_) => fs::remove_file(&path)?,
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) => {}
-    }
-    let mut random = [0; 32];
-    fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    writeln!(file, "{token}")?;
-    Ok(token)
+/// What the user says of the dashboard. A file that makes no sense is said where it is used for work.
+fn dashboard_config(place: &Place) -> DashboardConfig {
+    let text = fs::read_to_string(&place.user_config).unwrap_or_default();
+    UserConfig::parse(&text).map(|user| user.dashboard).unwrap_or_default()
 }
 
 /// Tells whoever started this process, and lets go of the pipe.

@@ -3,7 +3,8 @@
 //! ```text
 //! start.rs   what a client does to have a daemon        daemon.rs  what the daemon does from start to end
 //! place.rs   where everything of a user is kept         log.rs     its log, bounded
-//! listen.rs  connections: Unix socket, loopback TCP     guard.rs   who may ask over TCP, and how
+//! listen.rs  connections: Unix socket, TCP, TLS         guard.rs   who may ask over TCP, and how
+//! dashboard/ browsers: pages, logins, devices, what is listened at for them
 //! routes.rs  the router with its OpenAPI document       answer.rs  bodies, queries and problems on the wire
 //! tasks.rs · review.rs · approvals.rs · exec.rs · events.rs · services.rs · service.rs   the handlers; each only translates to the engine and back
 //! ```
@@ -14,6 +15,7 @@ mod answer;
 mod approvals;
 mod apps;
 mod daemon;
+mod dashboard;
 mod events;
 mod exec;
 pub mod guard;
@@ -30,8 +32,9 @@ mod worktrees;
 
 pub use answer::Refusal;
 pub use daemon::daemon_main;
+pub use dashboard::{access::Access, page::Asset, site::Site};
 pub use events::event_stream;
-pub use listen::{serve_tcp, serve_unix};
+pub use listen::{Connection, serve_tcp, serve_tls, serve_unix};
 pub use offshoot_engine::{MONITOR_HOOK, monitor_main};
 pub use routes::{VERSION_HEADER, document, version_tag};
 pub use start::{StartOptions, connectable, ensure, wait_until_gone};

@@ -159,6 +159,11 @@ impl Place {
     pub fn token(&self) -> PathBuf {
         self.state_dir.join("api-token")
     }
+
+    /// What is kept of the dashboard: who is let in, and where it listens.
+    pub fn dashboard(&self) -> PathBuf {
+        self.state_dir.join("dashboard.json")
+    }
 }
 
 /// Opens the directory of a socket, and gives the address to bind or connect to: a path in a Unix address has at most 107

@@ -24,7 +24,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     answer::{ProblemBody, Refusal, require_json},
-    approvals, apps, events, exec, review, service, services, tasks, worktrees,
+    approvals, apps,
+    dashboard::{self, access::Access, listeners::Listeners},
+    events, exec, review, service, services, tasks, worktrees,
 };
 
 /// Header with [`version_tag`], in every answer, and in a client's request if it wants to be refused by a daemon of
@@ -40,12 +42,9 @@ const ANSWER_TIME: Duration = Duration::from_secs(900);
 pub(crate) struct App {
     pub engine: Engine,
     pub stopping: CancellationToken,
-    pub tcp: Tcp,
+    pub listeners: Listeners,
+    pub access: Access,
 }
-
-/// Where the API listens on TCP, if it does.
-#[derive(Clone)]
-pub(crate) struct Tcp(pub Option<String>);
 
 impl FromRef<App> for Engine {
     fn from_ref(app: &App) -> Self {
@@ -63,7 +62,7 @@ pub fn version_tag() -> String {
     info(
         title = "Offshoot",
         description = "The API of the Offshoot daemon, over its Unix socket and, when asked, over loopback TCP with \
-                       a token. Times are milliseconds since 1970-01-01T00:00:00Z. Every POST needs Content-Type: \
+                       a token or, for browsers, a session. Times are milliseconds since 1970-01-01T00:00:00Z. Every POST needs Content-Type: \
                        application/json. Every refusal is application/problem+json."
     ),
     components(schemas(offshoot_core::api::StreamRequest, offshoot_core::api::StreamNotice))
@@ -110,6 +109,11 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(exec::start))
         .routes(routes!(exec::attach))
         .routes(routes!(exec::stream))
+        .routes(routes!(dashboard::routes::open))
+        .routes(routes!(dashboard::routes::log_in))
+        .routes(routes!(dashboard::routes::log_out))
+        .routes(routes!(dashboard::routes::devices, dashboard::routes::pair))
+        .routes(routes!(dashboard::routes::revoke))
         .routes(routes!(events::all))
         .routes(routes!(events::of_task))
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 
 async fn view(app: &App) -> DaemonView {
-    DaemonView { tcp: app.tcp.0.clone(), ..app.engine.daemon().await }
+    DaemonView { tcp: app.listeners.local_address(), ..app.engine.daemon().await }
 }
 
 /// What the daemon is and how much room it has.

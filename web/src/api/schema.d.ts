@@ -140,6 +140,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/dashboard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** An address that lets a browser of this machine in, once, within a minute. Over the Unix socket only. */
+        post: operations["dashboard_open"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The browsers that are let in, and where they come to. */
+        get: operations["devices_list"];
+        put?: never;
+        /** An address that pairs a device, once, within five minutes. Over the Unix socket only. */
+        post: operations["device_pair"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/devices/{device}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a device away: its session is over, and its streams and terminals are cut. */
+        post: operations["device_revoke"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/events": {
         parameters: {
             query?: never;
@@ -202,6 +254,40 @@ export interface paths {
         put?: never;
         /** Takes away what nobody needs any more. Never unlanded work. */
         post: operations["prune"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a code a session: the answer sets its cookie. Needs no session, but `Origin`. */
+        post: operations["session_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/session/end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends the session that asks. */
+        post: operations["session_end"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1410,6 +1496,34 @@ export interface components {
             /** @description Version of the program. */
             version: string;
         };
+        /** @description `POST /v1/dashboard`, over the Unix socket only: an address that lets a browser of this machine in, once. */
+        DashboardParams: Record<string, never>;
+        /** @description `GET /v1/devices` */
+        DeviceList: {
+            /** @description Those that are let in, the one used last first. */
+            devices: components["schemas"]["DeviceView"][];
+            /** @description SHA-256 of the certificate shown there. */
+            fingerprint?: string | null;
+            /** @description Where browsers of this machine find the dashboard, if it is open. */
+            local?: string | null;
+            /** @description Where devices of the network find it, if it is open there. */
+            network?: string | null;
+        };
+        /** @description A browser that is let in. */
+        DeviceView: {
+            /** @description Where it comes to: its session is good for this address only. */
+            address: string;
+            /** @description Whether it is the one that asks now. */
+            current: boolean;
+            /** @description Its id. */
+            id: string;
+            /** @description When it last asked for something, to the hour. */
+            last_seen_at: components["schemas"]["Timestamp"];
+            /** @description Its name. */
+            name: string;
+            /** @description Since when. */
+            since: components["schemas"]["Timestamp"];
+        };
         /** @description `GET /v1/tasks/{task}/diff` */
         DiffView: {
             /** @description The commit compared with. */
@@ -2153,12 +2267,46 @@ export interface components {
              */
             processes: number;
         };
+        /** @description `POST /v1/session`: the code becomes a session, named by a cookie. */
+        LoginParams: {
+            /** @description What stood in the fragment. */
+            code: string;
+        };
+        /** @description An address that lets one browser in. It holds the code in its fragment, which browsers never send. */
+        LoginView: {
+            /** @description Until when. */
+            expires_at: components["schemas"]["Timestamp"];
+            /** @description SHA-256 of the certificate that the browser will be shown, as in `AB:CD:…`, where it is Offshoot's own. */
+            fingerprint?: string | null;
+            /** @description What to open: `http://localhost:7870/login#code=…` */
+            url: string;
+        };
         /** @description A rule that is made with an answer. */
         NewRule: {
             /** @description What it answers. */
             matches: components["schemas"]["RuleMatch"];
             /** @description For whom it answers. */
             scope: components["schemas"]["RuleScope"];
+        };
+        /** @description `POST /v1/devices`, over the Unix socket only: an address that pairs a device, once. */
+        PairParams: {
+            /**
+             * @description The address of this machine in its network at which to listen, with TLS; the one that leads to other networks if
+             *     not named.
+             * @default null
+             */
+            address?: string | null;
+            /**
+             * @description What the device is to be called: 1 to 40 printable characters; `phone` if not named. A number is added to one that
+             *     is taken.
+             * @default null
+             */
+            name?: string | null;
+            /**
+             * @description In place of an address: where the user's own tunnel to this machine begins, as in `https://my.tunnel`.
+             * @default null
+             */
+            url?: string | null;
         };
         /** @description Another repository at a checkpoint. All of a task's repositories are in each checkpoint, changed or not. */
         PartCheckpoint: {
@@ -3400,6 +3548,129 @@ export interface operations {
             };
         };
     };
+    dashboard_open: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DashboardParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    devices_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceList"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    device_pair: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PairParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    device_revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name or id */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     events_list: {
         parameters: {
             query?: {
@@ -3511,6 +3782,66 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PruneView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    session_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceView"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    session_end: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceView"];
                 };
             };
             /** @description A problem; its `code` is stable */

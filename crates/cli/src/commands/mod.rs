@@ -9,6 +9,8 @@ pub(crate) mod attach;
 pub(crate) mod capacity;
 pub(crate) mod completions;
 pub(crate) mod daemon;
+pub(crate) mod dashboard;
+pub(crate) mod devices;
 pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod doctor;
@@ -19,6 +21,7 @@ pub(crate) mod init;
 pub(crate) mod land;
 pub(crate) mod logs;
 pub(crate) mod open;
+pub(crate) mod pair;
 pub(crate) mod prune;
 pub(crate) mod ps;
 pub(crate) mod run;
@@ -59,6 +62,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Env(args) => env::run(args, session).await,
         Command::Adopt(args) => adopt::run(args, session).await,
         Command::Worktree(args) => worktree::run(args, session).await,
+        Command::Dashboard(args) => dashboard::run(args, session).await,
+        Command::Pair(args) => pair::run(args, session).await,
+        Command::Devices(args) => devices::run(args, session).await,
         Command::Daemon(args) => daemon::run(args, session).await,
         Command::Capacity(args) => capacity::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,

@@ -1,9 +1,6 @@
 //! `offshoot open`.
 
-use std::{
-    env,
-    process::{Command, ExitCode, Stdio},
-};
+use std::process::ExitCode;
 
 use offshoot_core::{
     api::{AppChange, AppView, DaemonView},
@@ -12,6 +9,7 @@ use offshoot_core::{
 };
 
 use crate::{
+    browser,
     commands::app,
     failure::{Failure, Outcome},
     session::Session,
@@ -36,7 +34,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     } else {
         session.screen.print(&url)?;
     }
-    show(&url);
+    browser::show(&url);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,15 +85,4 @@ async fn url(args: &Args, session: &Session) -> Result<String, Failure> {
 async fn label(args: &Args, session: &Session) -> Result<String, Failure> {
     let view: offshoot_core::api::TaskView = session.client.get(&session.task_path(&args.task, "")?).await?;
     Ok(view.task.name.to_string())
-}
-
-/// Hands it to the person's browser, if there is a screen to show one on.
-fn show(url: &str) {
-    let screen =
-        ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env::var_os(name).is_some_and(|v| !v.is_empty()));
-    if screen {
-        let null = Stdio::null;
-        // Without one the URL was printed.
-        let _ = Command::new("xdg-open").arg(url).stdin(null()).stdout(null()).stderr(null()).spawn();
-    }
 }

@@ -76,6 +76,7 @@ fn the_page_has_every_key() {
         "{shared}\n[machine]\nmax-runs = 1\nmemory = \"1g\"\nsuspend-after = \"1m\"\n[tools]\n\
          directories = [\"/x\"]\n[agents.x]\n\
          [servers.x]\nurl = \"mysql://x\"\n[preview]\nport = 1\n\
+         [dashboard]\nport = 1\nforget-after = \"30d\"\n\
          [environment]\nisolation = \"sandbox\"\n\
          [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\nfrom-project = true\n\
          [repositories]\nshow = true\n"
