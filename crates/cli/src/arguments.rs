@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     adopt, agents, app, approval, approvals, attach, capacity, completions, daemon, dashboard, devices, diff,
-    discard, doctor, env, exec, follow_up, init, land, logs, open, pair, prune, ps, run, schema, service,
-    shell, show, stop, worktree,
+    discard, doctor, env, exec, follow_up, init, land, layers, logs, open, pair, prune, ps, run, schema,
+    service, shell, show, stop, worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Devices(devices::Args),
     Daemon(daemon::Args),
     Capacity(capacity::Args),
+    Layers(layers::Args),
     Agents(agents::Args),
     Schema(schema::Args),
     Completions(completions::Args),

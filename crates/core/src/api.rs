@@ -1,6 +1,7 @@
 //! The shapes of the HTTP API: what is asked (`…Params`) and what is answered (`…View`). Server, CLI and every
 //! other client use these and nothing else. Records and events of the log are part of the API as they are.
 
+mod plan;
 mod review;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -22,6 +23,7 @@ use crate::{
     time::Timestamp,
 };
 
+pub use plan::{LayerKind, LayerList, LayerView, PlanView};
 pub use review::{
     CheckView, CommentChangeParams, CommentList, CommentParams, CommentView, CommitView, ConflictView,
     DiffView, FileText, FileView, LandParams, LandView, LandingPart, LandingView, RepositoryDiff,

@@ -1,7 +1,5 @@
 //! Taking things away: never work that is not landed unless told to, and never without a recorded reason.
 
-use std::collections::BTreeSet;
-
 use offshoot_core::{
     api::{DiscardParams, PruneView, Reasoned},
     event::Event,
@@ -191,24 +189,12 @@ impl Engine {
     }
 
     async fn prune_layers(&self, tasks: &[TaskRecord], view: &mut PruneView) {
-        let mut used = BTreeSet::new();
-        for task in tasks {
-            let Some(environment) =
-                task.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
-            else {
-                continue;
-            };
-            if let Ok(lease) = lease::Lease::open(&self.inner.layout, environment.id) {
-                used.extend(lease.terms().layers.iter().cloned());
-                used.extend(lease.terms().services.iter().filter_map(|plan| plan.data_layer.clone()));
-                used.extend(lease.terms().others.iter().flat_map(|other| other.layers.clone()));
-            }
-        }
+        let used = self.layers_in_use(tasks);
         let Ok(projects) = self.inner.ledger.store().projects() else { return };
         for known in projects {
             let Ok(repository) = project::discover(std::path::Path::new(&known.root)) else { continue };
             let Ok(project) = self.inner.projects.open(known.id, &repository) else { continue };
-            match project.layers.prune(&|id| used.contains(id)).await {
+            match project.layers.prune(&|id| used.contains_key(id)).await {
                 Ok(gone) => view.removed.extend(gone.into_iter().map(|id| Reasoned {
                     what: format!("layer {id}"),
                     reason: "no environment stands on it".to_owned(),

@@ -23,6 +23,7 @@ use offshoot_git::{
 use crate::{
     clock,
     engine::{Engine, TaskRef},
+    others::Asked,
     project::{self, Project},
     worktrees,
 };
@@ -32,6 +33,19 @@ use crate::{
 const MAX_PROMPT: usize = 120 * 1024;
 /// Names tried for a task whose name is made from its prompt.
 const MAX_NUMBER: u32 = 1000;
+
+/// A task that nothing speaks against and that is not recorded.
+pub(crate) struct Draft {
+    /// Whether the name in `created` was asked for; else it is where the search for a free one begins.
+    pub named: bool,
+    pub created: TaskCreated,
+    pub queued: RunQueued,
+    pub repository: Repository,
+    pub config: ProjectConfig,
+    pub asked: Asked,
+    pub base: Oid,
+    pub project: Project,
+}
 
 impl Engine {
     /// A new task with its first run.
@@ -96,6 +110,29 @@ impl Engine {
     }
 
     fn take_in(&self, params: &TaskParams) -> Result<TaskId, Problem> {
+        let draft = self.draft(params)?;
+        exported(&draft.project, &draft.repository, &draft.base)?;
+        let task = TaskId(clock::id());
+        self.inner.secrets.put(task, params.env.clone());
+        self.inner.secrets.put_path(task, params.search_path.clone());
+        let run = RunId(clock::id());
+        let mut names = self.names(&draft);
+        loop {
+            let name = names.next().ok_or_else(|| branch_exists(&draft.created.name))?;
+            let created = TaskCreated { branch: name.branch(), name, ..draft.created.clone() };
+            let events = vec![Event::TaskCreated(created), Event::RunQueued(draft.queued.clone())];
+            match self.inner.ledger.append(task, Some(run), events) {
+                Err(problem) if problem.code == "name_taken" && !draft.named => {}
+                result => break result?,
+            }
+        }
+        drop(names);
+        self.look_around(task, run, around(draft));
+        Ok(task)
+    }
+
+    /// Everything that can be wrong with a new task is found here.
+    pub(crate) fn draft(&self, params: &TaskParams) -> Result<Draft, Problem> {
         if !params.by_hand {
             check_prompt(&params.prompt)?;
         }
@@ -115,8 +152,6 @@ impl Engine {
         };
         let (base, target) = base(&repository, asked.from.as_deref())?;
         let project = self.inner.projects.of(&repository, self.inner.ledger.store())?;
-        exported(&project, &repository, &base)?;
-
         let mut egress = config.egress.allow.clone();
         for other in asked.others.iter().filter(|other| !other.part.read_only) {
             egress.extend(other.config.egress.allow.iter().cloned());
@@ -156,61 +191,38 @@ impl Engine {
                 .main_root()
                 .map_err(|e| project::git_problem("could not find the main checkout", &e))?;
         }
-        let task = TaskId(clock::id());
-        self.inner.secrets.put(task, params.env.clone());
-        self.inner.secrets.put_path(task, params.search_path.clone());
-        let created = |name: TaskName| TaskCreated {
+        let name = match &params.name {
+            Some(name) => name.parse().map_err(|e: offshoot_core::name::NameError| {
+                Problem::new(ProblemKind::Invalid, "bad_name", e.to_string())
+            })?,
+            None => TaskName::from_prompt(if params.by_hand { "environment" } else { &params.prompt }),
+        };
+        let created = TaskCreated {
             branch: name.branch(),
             name,
             project: project.id,
             root: root.to_string_lossy().into_owned(),
             base: base.to_string(),
-            target: target.clone(),
-            agent: agent.clone(),
+            target,
+            agent,
             isolation,
             adopted: None,
             repository: asked.name.clone(),
             others: asked.others.iter().map(|other| other.part.clone()).collect(),
             scope: params.scope.clone(),
             shared: None,
-            notices: notices.clone(),
+            notices,
         };
-        let run = RunId(clock::id());
-        let append = |name: TaskName| {
-            let events = vec![Event::TaskCreated(created(name)), Event::RunQueued(queued.clone())];
-            self.inner.ledger.append(task, Some(run), events)
-        };
-        match &params.name {
-            Some(name) => {
-                let name: TaskName = name.parse().map_err(|e: offshoot_core::name::NameError| {
-                    Problem::new(ProblemKind::Invalid, "bad_name", e.to_string())
-                })?;
-                if self.is_taken(&repository, &asked, &name) {
-                    return Err(branch_exists(&name));
-                }
-                append(name)?;
-            }
-            None => {
-                let stem = TaskName::from_prompt(if params.by_hand { "environment" } else { &params.prompt });
-                let mut names =
-                    std::iter::once(stem.clone()).chain((2..MAX_NUMBER).map(|n| stem.numbered(n)));
-                loop {
-                    let Some(name) = names.next() else { return Err(branch_exists(&stem)) };
-                    if self.is_taken(&repository, &asked, &name) {
-                        continue;
-                    }
-                    match append(name) {
-                        Err(problem) if problem.code == "name_taken" => {}
-                        result => break result?,
-                    }
-                }
-            }
-        }
-        let mut around = vec![(String::new(), repository, base)];
-        let worked_on = asked.others.into_iter().filter(|other| !other.part.read_only);
-        around.extend(worked_on.map(|o| (format!("{}: ", o.part.name), o.repository, o.base)));
-        self.look_around(task, run, around);
-        Ok(task)
+        Ok(Draft { named: params.name.is_some(), created, queued, repository, config, asked, base, project })
+    }
+
+    /// The names that a draft may get, as far as the repositories' branches tell.
+    pub(crate) fn names(&self, draft: &Draft) -> impl Iterator<Item = TaskName> {
+        let stem = draft.created.name.clone();
+        let most = if draft.named { 2 } else { MAX_NUMBER };
+        std::iter::once(stem.clone())
+            .chain((2..most).map(move |n| stem.numbered(n)))
+            .filter(|name| !self.is_taken(&draft.repository, &draft.asked, name))
     }
 
     /// Refuses a policy that the agent has no way to follow, rather than let it work in another.
@@ -335,11 +347,19 @@ fn check_prompt(prompt: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The repositories that a draft is about, with their bases; each with what stands before what is said of it.
+pub(crate) fn around(draft: Draft) -> Vec<(String, Repository, Oid)> {
+    let mut all = vec![(String::new(), draft.repository, draft.base)];
+    let worked_on = draft.asked.others.into_iter().filter(|other| !other.part.read_only);
+    all.extend(worked_on.map(|o| (format!("{}: ", o.part.name), o.repository, o.base)));
+    all
+}
+
 fn names(env: &[Variable]) -> Vec<String> {
     env.iter().map(|v| v.name.clone()).collect()
 }
 
-fn branch_exists(name: &TaskName) -> Problem {
+pub(crate) fn branch_exists(name: &TaskName) -> Problem {
     Problem::new(
         ProblemKind::Conflict,
         "branch_exists",

@@ -344,11 +344,7 @@ impl Engine {
         let (queued, working) = self.load()?;
         let limits: Vec<_> = queued.iter().map(|(_, limits)| *limits).collect();
         let (_, waits) = admission::admit(&limits, &working, self.capacity()?);
-        let reason = match waits {
-            Some(WaitsFor::Memory) => Some("memory: another run has to end first"),
-            Some(WaitsFor::Runs) => Some("a place: as many runs work as may at a time"),
-            None => None,
-        };
+        let reason = waits.map(waiting);
         Ok(queued.into_iter().map(|(task, _)| task).zip((1..).map(|place| (place, reason))).collect())
     }
 
@@ -470,6 +466,14 @@ impl Engine {
             preview: self.inner.doors.preview_port().map(|port| format!("localhost:{port}")),
             default_limits: limits,
         }
+    }
+}
+
+/// What the first in the queue waits for, in words.
+pub(crate) fn waiting(waits: WaitsFor) -> &'static str {
+    match waits {
+        WaitsFor::Memory => "memory: another run has to end first",
+        WaitsFor::Runs => "a place: as many runs work as may at a time",
     }
 }
 

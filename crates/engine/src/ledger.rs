@@ -95,15 +95,18 @@ impl Ledger {
 
 fn problem(error: AppendError) -> Problem {
     match error {
-        AppendError::NameTaken { name, .. } => {
-            Problem::new(ProblemKind::Conflict, "name_taken", format!("a task named {name} exists already"))
-                .hint("choose another with --name, or land or discard that one first")
-        }
+        AppendError::NameTaken { name, .. } => name_taken(&name),
         AppendError::Fold { source, .. } => {
             Problem::new(ProblemKind::Conflict, "wrong_state", format!("that cannot be done now: {source}"))
         }
         AppendError::Store(error) => store_problem(&error),
     }
+}
+
+/// A task of the project that is neither landed nor discarded has the name.
+pub(crate) fn name_taken(name: impl std::fmt::Display) -> Problem {
+    Problem::new(ProblemKind::Conflict, "name_taken", format!("a task named {name} exists already"))
+        .hint("choose another with --name, or land or discard that one first")
 }
 
 /// What a failure of the store means to a person.

@@ -28,7 +28,7 @@
 //! | `review` | diff and landing |
 //! | `together` | landing several repositories, or none |
 //! | `exec` | commands and terminals for a person |
-//! | `capacity` | how many more fit |
+//! | `capacity`, `plan`, `disk` | how many more fit; what a new task would be; what takes up the disk |
 //! | `cleanup` | discard and prune |
 //! | `project`, `secrets`, `stream`, `clock` | what these stand on |
 
@@ -44,6 +44,7 @@ mod composition;
 mod converse;
 mod databases;
 mod declared;
+mod disk;
 mod dispatch;
 mod doors;
 mod engine;
@@ -57,6 +58,7 @@ mod ledger;
 mod notices;
 mod others;
 mod parts;
+mod plan;
 mod presence;
 mod project;
 mod proxy;

@@ -44,12 +44,7 @@ impl Engine {
         lock(&self.inner.notices.pending).insert(task, pending);
         let engine = self.clone();
         tokio::spawn(async move {
-            let asked = Instant::now();
-            let mut found = Vec::new();
-            for (before, repository, base) in repositories {
-                let notices = engine.noticed(asked, repository, base).await;
-                found.extend(notices.into_iter().map(|notice| format!("{before}{notice}")));
-            }
+            let found = engine.seen_around(repositories).await;
             if !found.is_empty()
                 && let Err(problem) =
                     engine.inner.ledger.append(task, Some(run), vec![Event::Noticed { notices: found }])
@@ -59,6 +54,17 @@ impl Engine {
             lock(&engine.inner.notices.pending).remove(&task);
             drop(done);
         });
+    }
+
+    /// What a task that starts from these does not take along.
+    pub(crate) async fn seen_around(&self, repositories: Vec<(String, Repository, Oid)>) -> Vec<String> {
+        let asked = Instant::now();
+        let mut found = Vec::new();
+        for (before, repository, base) in repositories {
+            let notices = self.noticed(asked, repository, base).await;
+            found.extend(notices.into_iter().map(|notice| format!("{before}{notice}")));
+        }
+        found
     }
 
     async fn noticed(&self, asked: Instant, repository: Repository, base: Oid) -> Vec<String> {

@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::{
+    disk,
     layout::Layout,
     machine::{self, Command, CommandError, Machine, Room},
     remove,
@@ -291,6 +292,20 @@ impl Layers {
     /// Where a layer is.
     pub(crate) fn dir_of(&self, id: &str) -> PathBuf {
         self.layout.layers(self.project).join(id)
+    }
+
+    /// Whether a commit's files are laid out.
+    pub fn has(&self, commit: &Oid) -> bool {
+        self.known(commit).is_some()
+    }
+
+    /// All layers, with the disk that each takes, in bytes.
+    pub fn sizes(&self) -> Result<Vec<(String, u64)>, LayerError> {
+        let dir = self.layout.layers(self.project);
+        let ids = fs::read_dir(&dir).map_err(io_error("list", &dir))?.flatten();
+        let ids = ids.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let sized = |id: String| (disk::immutable(&dir.join(&id)), id);
+        Ok(ids.filter(|id| self.exists(id)).map(sized).map(|(bytes, id)| (id, bytes)).collect())
     }
 
     fn known(&self, commit: &Oid) -> Option<Vec<String>> {

@@ -1,6 +1,7 @@
 //! One lease: workspace layers, sandbox, limits.
 //!
 //! - [`database`]: parts of database servers that run already
+//! - [`disk`]: what a tree takes
 //! - [`layout`]: where things lie below the state directory
 //! - [`machine`]: starting sandboxes with the allow-list root file system, and running commands in them
 //! - [`layers`]: immutable trees shared by environments, each made in a builder sandbox
@@ -18,6 +19,7 @@
 //! - [`remove`]: deleting what hostile processes wrote
 
 pub mod database;
+pub mod disk;
 pub mod layers;
 pub mod layout;
 pub mod lease;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use axum::{Json, extract::State};
-use offshoot_core::api::{AgentView, CapacityView, DaemonView};
+use offshoot_core::api::{AgentView, CapacityView, DaemonView, LayerList};
 use offshoot_engine::Engine;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -49,6 +49,13 @@ pub(crate) async fn capacity(
     Params(query): Params<CapacityQuery>,
 ) -> Answer<CapacityView> {
     Ok(Json(engine.capacity_view(query.path.as_deref().map(Path::new)).await?))
+}
+
+/// What is kept on disk, and who stands on it. What nobody stands on, `POST /v1/prune` takes away.
+#[utoipa::path(get, path = "/v1/layers", operation_id = "layers_list", tag = "daemon",
+    responses((status = 200, body = LayerList)))]
+pub(crate) async fn layers(State(engine): State<Engine>) -> Answer<LayerList> {
+    Ok(Json(engine.layers().await?))
 }
 
 #[derive(Deserialize, IntoParams)]

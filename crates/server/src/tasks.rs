@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
 };
 use offshoot_core::api::{
-    DiscardParams, FollowUpParams, LandParams, LandView, PruneView, TaskList, TaskParams, TaskView,
+    DiscardParams, FollowUpParams, LandParams, LandView, PlanView, PruneView, TaskList, TaskParams, TaskView,
 };
 use offshoot_engine::{Engine, TaskRef};
 use serde::Deserialize;
@@ -54,6 +54,13 @@ pub(crate) async fn list(State(engine): State<Engine>, Params(query): Params<Lis
     responses((status = 200, body = TaskView)))]
 pub(crate) async fn create(State(engine): State<Engine>, Body(params): Body<TaskParams>) -> Answer<TaskView> {
     to_its_end(async move { engine.create_task(params).await }).await
+}
+
+/// What a new task would be and what it would wait for. Nothing is recorded; what creating it would refuse is refused.
+#[utoipa::path(post, path = "/v1/plan", operation_id = "task_plan", tag = "tasks", request_body = TaskParams,
+    responses((status = 200, body = PlanView)))]
+pub(crate) async fn plan(State(engine): State<Engine>, Body(params): Body<TaskParams>) -> Answer<PlanView> {
+    Ok(Json(engine.plan(params).await?))
 }
 
 /// One task.

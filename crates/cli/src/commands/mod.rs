@@ -19,6 +19,7 @@ pub(crate) mod exec;
 pub(crate) mod follow_up;
 pub(crate) mod init;
 pub(crate) mod land;
+pub(crate) mod layers;
 pub(crate) mod logs;
 pub(crate) mod open;
 pub(crate) mod pair;
@@ -67,6 +68,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Devices(args) => devices::run(args, session).await,
         Command::Daemon(args) => daemon::run(args, session).await,
         Command::Capacity(args) => capacity::run(args, session).await,
+        Command::Layers(args) => layers::run(args, session).await,
         Command::Agents(args) => agents::run(args, session).await,
         Command::Schema(args) => schema::run(args, session),
         Command::Completions(args) => completions::run(args, session),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Read, path::Path, process::ExitCode};
 
 use offshoot_core::{
     agent::PermissionPolicy,
-    api::{TaskParams, TaskView},
+    api::{PlanView, TaskParams, TaskView},
     egress::EgressRule,
     isolation::Isolation,
     name::{Label, TaskName},
@@ -13,7 +13,7 @@ use offshoot_core::{
 
 use crate::{
     failure::{Failure, Outcome},
-    project,
+    project, render,
     session::{Session, search_path, variables},
     text::escape_line,
     watching::{patiently, until_over},
@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Show what happens until the run is over, and exit 1 if it failed
     #[arg(long)]
     follow: bool,
+    /// Only say what the task would be and what it would wait for
+    #[arg(long, conflicts_with = "follow")]
+    dry_run: bool,
 }
 
 /// What kind of environment.
@@ -125,6 +128,15 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         by_hand: false,
         isolation: args.isolation.map(Into::into),
     };
+    if args.dry_run {
+        let view: PlanView = session.client.post("/v1/plan", &params).await?;
+        if session.screen.json {
+            session.screen.print_json(&view)?;
+        } else {
+            session.screen.print(&render::plan::plan(&view))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let work = session.client.post("/v1/tasks", &params);
     let view: TaskView = patiently(&session.screen, "creating the task", work).await?;
     if args.follow {

@@ -4,5 +4,6 @@ pub(crate) mod approval;
 pub(crate) mod colour;
 pub(crate) mod diff;
 pub(crate) mod event;
+pub(crate) mod plan;
 pub(crate) mod ps;
 pub(crate) mod task;

@@ -119,3 +119,31 @@ fn raw_logs_are_the_agents_own_bytes() {
     assert_eq!(ran.0, 3);
     assert!(ran.2.contains("no agent of e has started yet") && ran.2.contains("hint: "), "{}", ran.2);
 }
+
+#[test]
+fn what_a_task_would_be_is_said_before_it_is() {
+    let stage = Stage::new();
+    let plan = ["--json", "run", "Add a filter", "--agent", "scripted", "--check", "true", "--dry-run"];
+    let view = stage.offshoot(&plan).json();
+    assert_eq!((&view["name"], &view["prepared"]), (&"add-a-filter".into(), &false.into()));
+    assert_eq!((&view["queue_place"], &view["check"]), (&Value::Null, &"true".into()));
+    assert_eq!(stage.offshoot(&["--json", "ps", "--all"]).json()["tasks"], Value::Array(vec![]));
+    let run = ["run", WORK, "--agent", "scripted", "--name", "add-a-filter", "--follow"];
+    stage.offshoot(&run).ok();
+    let view = stage.offshoot(&plan).json();
+    assert_eq!((&view["name"], &view["prepared"]), (&"add-a-filter-2".into(), &true.into()));
+    let words = stage.offshoot(&plan[1..]).ok();
+    assert!(words.contains("laid out already") && words.contains("starts       at once"), "{words}");
+    let taken = ["run", "x", "--agent", "scripted", "--name", "add-a-filter", "--dry-run"];
+    let refused = stage.offshoot(&taken).2;
+    assert!(refused.contains("a task named add-a-filter exists already"), "{refused}");
+
+    let kept = stage.offshoot(&["--json", "layers"]).json();
+    let layer = &kept["layers"][0];
+    assert_eq!((&layer["kind"], &layer["tasks"]), (&"base".into(), &serde_json::json!(["add-a-filter"])));
+    assert!(layer["bytes"].as_u64().unwrap() > 0 && kept["unused_bytes"] == 0, "{kept}");
+    assert!(stage.offshoot(&["layers"]).ok().contains("base   1 task"), "{kept}");
+    stage.offshoot(&["discard", "add-a-filter", "--force"]).ok();
+    let kept = stage.offshoot(&["--json", "layers"]).json();
+    assert_eq!(kept["unused_bytes"], kept["layers_bytes"], "{kept}");
+}
