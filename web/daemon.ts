@@ -30,15 +30,25 @@ export function running(): Daemon | undefined {
   }
 }
 
-/** A proxy for `/v1`, WebSockets and streams included. */
-export function proxy(daemon: Daemon): Record<string, ProxyOptions> {
-  const origin = `http://${daemon.tcp}`;
+/** A proxy for `/v1`, WebSockets and streams included; `through` is another way to the same daemon. */
+export function proxy(daemon: Daemon, through = daemon.tcp): Record<string, ProxyOptions> {
   return {
     '/v1': {
-      target: origin,
-      changeOrigin: true,
+      target: `http://${through}`,
       ws: true,
-      headers: { authorization: `Bearer ${daemon.token}`, origin },
+      headers: { host: daemon.tcp, origin: `http://${daemon.tcp}`, authorization: `Bearer ${daemon.token}` },
+      configure: (server) => {
+        // A stream begins when it begins, not with its first event; and where it breaks off, it breaks off before the
+        // proxy too.
+        server.on('proxyRes', (answer, _, client) => {
+          setImmediate(() => {
+            client.flushHeaders();
+          });
+          answer.on('close', () => {
+            if (!answer.complete) client.destroy();
+          });
+        });
+      },
     },
   };
 }

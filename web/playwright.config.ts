@@ -11,6 +11,11 @@ export default defineConfig({
   expect: { timeout: 10_000, toHaveScreenshot: { maxDiffPixelRatio: 0.01 } },
   reporter: 'list',
   snapshotPathTemplate: '{testDir}/snapshots/{arg}{ext}',
+  // What measures time has the machine for itself.
+  projects: [
+    { name: 'pages', testIgnore: 'speed.spec.ts' },
+    { name: 'speed', testMatch: 'speed.spec.ts', dependencies: ['pages'] },
+  ],
   use: {
     viewport: { width: 1280, height: 800 },
     locale: 'en-GB',

@@ -8,6 +8,7 @@
 import { test as base, expect, type Page } from '@playwright/test';
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -20,6 +21,56 @@ const run = promisify(execFile);
 const web = resolve(import.meta.dirname, '..');
 const binaries = resolve(web, process.env['OFFSHOOT_BIN'] ?? '../target/debug');
 
+/** The network between the page and the daemon, which can be cut. */
+class Cable {
+  #whole = true;
+  readonly #to: string;
+  readonly #ends = new Set<Socket>();
+  readonly #server = createServer((near) => {
+    if (!this.#whole) {
+      near.destroy();
+      return;
+    }
+    const [host = '', port] = this.#to.split(':');
+    const far = connect(Number(port), host);
+    for (const [end, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      this.#ends.add(end);
+      end.on('error', () => other.destroy());
+      end.on('close', () => {
+        this.#ends.delete(end);
+        other.destroy();
+      });
+      end.pipe(other);
+    }
+  });
+
+  constructor(to: string) {
+    this.#to = to;
+  }
+
+  async lay(): Promise<string> {
+    await new Promise<void>((done) => this.#server.listen(0, '127.0.0.1', done));
+    return `127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  cut(): void {
+    this.#whole = false;
+    for (const end of this.#ends) end.destroy();
+  }
+
+  mend(): void {
+    this.#whole = true;
+  }
+
+  remove(): void {
+    this.cut();
+    this.#server.close();
+  }
+}
+
 export class Stage {
   readonly root = mkdtempSync(join(tmpdir(), 'offshoot-web-'));
   readonly state = join(this.root, 'state');
@@ -27,6 +78,7 @@ export class Stage {
   #tcp = '';
   #token = '';
   #server: PreviewServer | undefined;
+  #cable: Cable | undefined;
 
   constructor(config: string) {
     // A sandbox maps other users in, who have to be able to look through.
@@ -69,7 +121,18 @@ export class Stage {
     process.kill(status.pid, 'SIGKILL');
   }
 
+  /** Nothing gets from the page to the daemon or back, until `mend`. */
+  cut(): void {
+    this.#cable?.cut();
+  }
+
+  mend(): void {
+    this.#cable?.mend();
+  }
+
   async servePage(): Promise<string> {
+    this.#cable = new Cable(this.#tcp);
+    const through = await this.#cable.lay();
     this.#server = await preview({
       root: web,
       configFile: false,
@@ -79,7 +142,7 @@ export class Stage {
         port: 0,
         strictPort: false,
         headers: { 'content-security-policy': CSP },
-        proxy: proxy({ tcp: this.#tcp, token: this.#token }),
+        proxy: proxy({ tcp: this.#tcp, token: this.#token }, through),
       },
     });
     const url = this.#server.resolvedUrls?.local[0];
@@ -133,15 +196,19 @@ export class Stage {
     return view as unknown as TaskView;
   }
 
-  /** Throws all tasks away, so that the next test begins with an empty board. */
+  /** Throws all tasks away, also those that are being made meanwhile, so that the next test begins with an empty board. */
   async clear(): Promise<void> {
-    const { tasks } = await this.api<Schemas['TaskList']>('GET', '/v1/tasks');
-    for (const { task } of tasks) {
-      await this.api('POST', `/v1/tasks/${task.id}/discard`, { force: true });
+    for (;;) {
+      const { tasks } = await this.api<Schemas['TaskList']>('GET', '/v1/tasks');
+      if (tasks.length === 0) return;
+      await Promise.all(
+        tasks.map(({ task }) => this.api('POST', `/v1/tasks/${task.id}/discard`, { force: true })),
+      );
     }
   }
 
   async end(): Promise<void> {
+    this.#cable?.remove();
     await this.#server?.close();
     await this.clear().catch(() => undefined);
     await this.stopDaemon().catch(() => undefined);
@@ -150,7 +217,7 @@ export class Stage {
 }
 
 export const test = base.extend<
-  { quiet: boolean; empty: boolean; forThisTest: undefined },
+  { quiet: boolean; empty: boolean },
   { config: string; stage: Stage; address: string }
 >({
   /** `offshoot.toml` of the user. */

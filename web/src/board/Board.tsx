@@ -28,7 +28,7 @@ export default function Board() {
   const navigate = useNavigate({ from: '/' });
   // Deferred: a flood of news is drawn in slices that do not hold up what the person does.
   const all = useDeferredValue(useTasks());
-  const tasks = all ?? NONE;
+  const tasks = useMemo(() => all?.filter(({ task }) => task.state !== 'discarded') ?? NONE, [all]);
   const query = useDeferredValue(q);
   const list = useRef<HTMLDivElement>(null);
   const filter = useRef<HTMLInputElement>(null);
@@ -50,6 +50,11 @@ export default function Board() {
   useEffect(() => {
     if (landedOpen) live.includeOver();
   }, [landedOpen]);
+
+  const there = all !== undefined;
+  useEffect(() => {
+    if (there) performance.mark('board');
+  }, [there]);
 
   const order = useRef<readonly TaskView[]>(visible);
   const last = useRef<string>(undefined);

@@ -97,7 +97,7 @@ export const Row = memo(function Row({ view, selected, selecting, under, onSelec
           <span>{oneLine(task.agent ?? 'by hand')}</span>
           <Changes view={view} />
           <Check view={view} />
-          {view.memory_bytes != null && <span>{bytes(view.memory_bytes)}</span>}
+          {view.memory_bytes != null && <span data-memory>{bytes(view.memory_bytes)}</span>}
         </div>
       </div>
       <span className="truncate pt-px text-sm text-muted phone:hidden" title="Agent">
@@ -109,7 +109,11 @@ export const Row = memo(function Row({ view, selected, selecting, under, onSelec
       <span className="pt-px text-sm phone:hidden" title="Check">
         <Check view={view} />
       </span>
-      <span className="pt-px text-right text-sm text-muted phone:hidden" title="Memory in use now">
+      <span
+        className="pt-px text-right text-sm text-muted phone:hidden"
+        title="Memory in use now"
+        data-memory
+      >
         {view.memory_bytes != null && bytes(view.memory_bytes)}
       </span>
       <span className="pt-px text-right text-sm text-muted phone:hidden" title="Cost, as the agent tells">

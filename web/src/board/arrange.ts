@@ -46,7 +46,7 @@ function before(a: TaskView, b: TaskView): number {
   return (lanes[laneA]?.waits === true ? wait : -wait) || a.task.id.localeCompare(b.task.id);
 }
 
-/** The sections of the board; empty ones are left out. Discarded tasks are nowhere. */
+/** The sections of the board; empty ones are left out. */
 export function arrange(tasks: readonly TaskView[], by: 'state' | 'project'): Section[] {
   const sorted = tasks.filter(({ task }) => laneOf.has(task.state)).sort(before);
   if (by === 'state') {

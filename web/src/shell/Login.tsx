@@ -4,8 +4,7 @@
  */
 import { useNavigate } from '@tanstack/react-router';
 import { useEffect, useState } from 'react';
-import { Problem } from '../api';
-import { signIn } from '../api/session';
+import { Problem, request } from '../api';
 import { live } from '../live';
 import { Command } from '../ui/Command';
 import { Empty } from '../ui/Empty';
@@ -14,14 +13,14 @@ import { ProblemBox } from '../ui/ProblemBox';
 const code = new URLSearchParams(location.hash.slice(1)).get('code');
 if (code !== null) history.replaceState(null, '', location.pathname);
 /** Asked once, however often this is drawn: the code works once. */
-let asked: Promise<void> | undefined;
+let asked: Promise<unknown> | undefined;
 
 export default function Login() {
   const navigate = useNavigate();
   const [problem, setProblem] = useState<Problem>();
   useEffect(() => {
     if (code === null) return;
-    asked ??= signIn(code);
+    asked ??= request('post', '/v1/session', { body: { code } });
     asked.then(
       () => {
         live.restart();

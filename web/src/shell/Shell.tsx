@@ -12,7 +12,8 @@ import { Toasts } from '../ui/toasts';
 import { ConnectionState } from './ConnectionState';
 import { SignedOut } from './SignedOut';
 
-const Palette = lazy(() => import('../ui/Palette'));
+const loadPalette = () => import('../ui/Palette');
+const Palette = lazy(loadPalette);
 const Help = lazy(() => import('../ui/Help'));
 
 export function Shell() {
@@ -22,7 +23,10 @@ export function Shell() {
 
   useEffect(() => {
     addEventListener('keydown', onKeyDown);
+    // So that what is typed right after its key is not lost.
+    const timer = setTimeout(() => void loadPalette(), 1000);
     return () => {
+      clearTimeout(timer);
       removeEventListener('keydown', onKeyDown);
     };
   }, []);

@@ -15,7 +15,7 @@ export function Keys({ keys, className = '' }: { keys: string; className?: strin
       {keys.split(/[ +]/).map((key, index) => (
         <kbd
           key={index}
-          className="inline-grid h-[1.125rem] min-w-[1.125rem] place-items-center rounded-sm border border-current/25 px-1 font-sans text-[0.6875rem] leading-none opacity-80"
+          className="inline-grid h-[1.125rem] min-w-[1.125rem] place-items-center rounded-sm border border-current/25 px-1 font-sans text-[0.6875rem] leading-none"
         >
           {names[key] ?? (key.length === 1 ? key.toUpperCase() : key)}
         </kbd>
