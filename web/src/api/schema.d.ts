@@ -209,6 +209,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/layers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is kept on disk, and who stands on it. What nobody stands on, `POST /v1/prune` takes away. */
+        get: operations["layers_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/openapi.json": {
         parameters: {
             query?: never;
@@ -220,6 +237,23 @@ export interface paths {
         get: operations["openapi"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a new task would be and what it would wait for. Nothing is recorded; what creating it would refuse is refused. */
+        post: operations["task_plan"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2244,6 +2278,61 @@ export interface components {
              */
             unsent_comments: number;
         };
+        /**
+         * @description What a tree of files kept by Offshoot is.
+         * @enum {string}
+         */
+        LayerKind: "base" | "delta" | "setup" | "data";
+        /** @description `GET /v1/layers`: what is kept on disk. */
+        LayerList: {
+            /**
+             * Format: int64
+             * @description What environments wrote over them, as last measured, in bytes.
+             */
+            environments_bytes: number;
+            /**
+             * Format: int64
+             * @description What is free on the file system of the state directory, in bytes.
+             */
+            free_bytes: number;
+            /**
+             * Format: int64
+             * @description Unpacked images of services, in bytes.
+             */
+            images_bytes: number;
+            /** @description The largest first. */
+            layers: components["schemas"]["LayerView"][];
+            /**
+             * Format: int64
+             * @description All of them together, in bytes.
+             */
+            layers_bytes: number;
+            /**
+             * Format: int64
+             * @description Offshoot's own git objects, in bytes.
+             */
+            objects_bytes: number;
+            /**
+             * Format: int64
+             * @description Those that no environment stands on, in bytes.
+             */
+            unused_bytes: number;
+        };
+        /** @description An immutable tree that environments share. */
+        LayerView: {
+            /**
+             * Format: int64
+             * @description Disk it takes, in bytes.
+             */
+            bytes: number;
+            /** @description Its name. */
+            id: string;
+            kind?: components["schemas"]["LayerKind"] | null;
+            /** @description The repository it belongs to. */
+            root: string;
+            /** @description Tasks whose environments stand on it. With none of them `prune` may take it away. */
+            tasks: components["schemas"]["TaskName"][];
+        };
         /** @description What an environment's whole process tree may use. */
         Limits: {
             /**
@@ -2406,6 +2495,55 @@ export interface components {
          * @enum {string}
          */
         PermissionPolicy: "allow" | "deny" | "ask";
+        /** @description `POST /v1/plan`: what a new task would be. Nothing is recorded. */
+        PlanView: {
+            /** @description Its agent; `None` for an environment by hand. */
+            agent?: string | null;
+            /** @description The commit it starts from. */
+            base: string;
+            /** @description Its branch. */
+            branch: string;
+            /** @description The command that must succeed at the end. */
+            check?: string | null;
+            /**
+             * Format: int64
+             * @description Memory it is counted with when it is decided how many fit, in bytes.
+             */
+            counted_bytes: number;
+            /** @description Hosts that may be reached. */
+            egress: string[];
+            /** @description What kind of environment it gets. */
+            isolation: components["schemas"]["Isolation"];
+            /** @description What its processes may use. */
+            limits: components["schemas"]["Limits"];
+            /** @description The model, if one is named. */
+            model?: string | null;
+            /** @description The name it would get. */
+            name: components["schemas"]["TaskName"];
+            /** @description What a person should know. */
+            notices: string[];
+            /** @description What permission requests get. */
+            permission: components["schemas"]["PermissionPolicy"];
+            /** @description Whether the commit's files are laid out already; if not, that comes first. */
+            prepared: boolean;
+            /**
+             * Format: int32
+             * @description Place in the queue, from 1; `None` if it would start at once.
+             */
+            queue_place?: number | null;
+            /** @description Other repositories it would be about. */
+            repositories: string[];
+            /** @description The repository's root. */
+            root: string;
+            /** @description Names of the services that come up with it. */
+            services: string[];
+            /** @description Names of the setups that an environment of it stands on. */
+            setups: string[];
+            /** @description Where a landing would go. */
+            target?: string | null;
+            /** @description What it would wait for, in words. */
+            waits_for?: string | null;
+        };
         /** @description A port of this machine that leads into an environment: for `psql`, debuggers and the like. */
         PortView: {
             /** @description Where programs of this machine find it: `127.0.0.1:20003`. */
@@ -3707,6 +3845,34 @@ export interface operations {
             };
         };
     };
+    layers_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LayerList"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     openapi: {
         parameters: {
             query?: never;
@@ -3722,6 +3888,38 @@ export interface operations {
                 };
                 content: {
                     "application/json": unknown;
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    task_plan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TaskParams"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanView"];
                 };
             };
             /** @description A problem; its `code` is stable */
