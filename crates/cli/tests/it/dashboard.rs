@@ -4,10 +4,12 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::TcpStream,
-    os::unix::fs::MetadataExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::Command,
     sync::Arc,
 };
 
+use offshoot_testkit::user;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -111,6 +113,12 @@ fn until(stream: &mut dyn Stream, text: &str) {
         assert!(length > 0, "{}", String::from_utf8_lossy(&got));
         got.extend_from_slice(&buffer[..length]);
     }
+}
+
+/// Whether a connection is closed before anything is said over it.
+fn refused(stream: TcpStream, fingerprint: &str) -> bool {
+    let mut stream = secured(stream, fingerprint);
+    write!(stream, "GET / HTTP/1.1\r\n\r\n").and_then(|()| stream.read(&mut [0])).unwrap_or(0) == 0
 }
 
 /// Takes the certificate with this fingerprint and no other, as the person does.
@@ -218,6 +226,36 @@ fn a_browser_of_this_machine_logs_in_once_by_each_address() {
     assert_eq!(browser.get("/v1/tasks").0, 401);
 }
 
+/// Whoever has seen a session, as what listens at another port of `localhost` may, is to have no use of it.
+#[test]
+fn another_user_of_this_machine_has_no_use_of_a_session() {
+    if !user::is_root() {
+        // Nobody else can be asked to try.
+        return;
+    }
+    let stage = Stage::new();
+    let url = stage.offshoot(&["dashboard", "--print"]).ok();
+    let (mut browser, code) = Browser::at(url.trim(), None);
+    assert_eq!(browser.log_in(&code).0, 200);
+    let (host, port) = (browser.host(), browser.host().rsplit(':').next().unwrap());
+    let request = |cookie: &str| {
+        format!(
+            "GET /v1/tasks HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nCookie: {cookie}\r\n\
+             Sec-Fetch-Site: same-origin\r\n\r\n"
+        )
+    };
+    let asked_as = |uid: u32| {
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf %s \"$1\" >&3; cat <&3");
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &script, "bash", &request(&browser.cookie)]).current_dir("/").uid(uid);
+        String::from_utf8(shell.output().unwrap().stdout).unwrap()
+    };
+    let answer = asked_as(65534);
+    assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("user_refused"), "{answer}");
+    let answer = asked_as(0);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 #[test]
 fn who_guesses_codes_has_to_wait() {
     let stage = Stage::new();
@@ -287,8 +325,10 @@ fn a_phone_is_paired_over_tls_and_what_it_has_open_is_cut_with_it() {
     stage.offshoot(&["devices", "revoke", "my phone"]).ok();
     to_its_end(&mut *events);
     to_its_end(&mut *terminal);
-    assert_eq!(phone.get("/v1/tasks").0, 401);
+    assert!(TcpStream::connect(phone.host()).map(|stream| refused(stream, &fingerprint)).unwrap_or(true));
     stage.offshoot(&["--json", "devices", "revoke", "my phone"]).problem(3, "no_such_device");
+    // It was the last of the network.
+    assert_eq!(stage.offshoot(&["--json", "devices"]).json()["network"], serde_json::Value::Null);
 }
 
 #[test]

@@ -240,38 +240,32 @@ impl Access {
         devices.iter().map(|device| view(device, current)).collect()
     }
 
-    /// Sends a device away, by its name or id, and cuts its connections.
-    pub fn revoke(&self, wanted: &str) -> Result<DeviceView, Problem> {
+    /// Sends a device away, by its name or id, and cuts its connections, but the one that asks for it: it hears the answer,
+    /// and is refused from then on.
+    pub fn revoke(&self, wanted: &str, by: Option<&Connection>) -> Result<DeviceView, Problem> {
         let mut state = self.lock();
-        let device = self.remove(&mut state, wanted)?;
-        cut(&mut state, &device.id);
-        tracing::info!(device = device.name, "a device was sent away");
-        Ok(view(&device, None))
-    }
-
-    /// Ends the session of a device that asks for it, over `by`, and cuts its other connections.
-    pub(crate) fn end(&self, id: &str, by: &Connection) -> Result<DeviceView, Problem> {
-        let mut state = self.lock();
-        let device = self.remove(&mut state, id)?;
-        state.connections.entry(device.id.clone()).or_default().retain(|known| !known.is(by));
-        cut(&mut state, &device.id);
-        tracing::info!(device = device.name, "a browser logged out");
-        Ok(view(&device, None))
-    }
-
-    fn remove(&self, state: &mut State, wanted: &str) -> Result<Device, Problem> {
         let known = |device: &Device| device.id == wanted || device.name == wanted;
         let at = state.remembered.devices.iter().position(known).ok_or_else(|| {
             Problem::new(ProblemKind::NotFound, "no_such_device", format!("there is no device {wanted:?}"))
                 .hint("offshoot devices lists them")
         })?;
         let device = state.remembered.devices.remove(at);
-        if let Err(problem) = self.write(&state.remembered) {
-            // Until it can be written it would be back with the next daemon, so whoever asked must know.
-            cut(state, &device.id);
-            return Err(problem);
+        if let Some(connections) = state.connections.get_mut(&device.id) {
+            connections.retain(|known| !by.is_some_and(|by| known.is(by)));
         }
-        Ok(device)
+        cut(&mut state, &device.id);
+        tracing::info!(device = device.name, "a device was sent away");
+        // If it cannot be written it would be back with the next daemon, so whoever asked must know.
+        self.write(&state.remembered)?;
+        Ok(view(&device, None))
+    }
+
+    /// Whether a device comes to this site, or one may that has a code for it.
+    pub(crate) fn is_wanted(&self, site: &Site, now: Timestamp) -> bool {
+        let state = self.lock();
+        let mut devices = state.remembered.devices.iter();
+        devices.any(|device| device.host == site.host() && device.tls == site.is_tls())
+            || state.codes.iter().any(|code| code.site == *site && code.expires_at > now)
     }
 
     /// The hosts of tunnels, as they stand in `Host`.

@@ -1,5 +1,5 @@
 //! What the daemon listens at besides its Unix socket: this machine's loopback, when the dashboard or `daemon start --tcp` asks
-//! for it, and an address of the network, with TLS, when a device is paired there. What was open is opened again by
+//! for it, and an address of the network, with TLS, as long as a device is paired there. What was open is opened again by
 //! the next daemon, at the same port, so that a page left open finds it, with what browsers keep for that address.
 //!
 //! Invariants: one listener of each kind; nothing but loopback is ever listened to without TLS.
@@ -86,6 +86,7 @@ impl Listeners {
             tracing::warn!("the dashboard is not open: {problem}");
         }
         if let Some(network) = self.0.access.network()
+            && self.0.access.is_wanted(&site(&network), now())
             && let Err(problem) = self.serve_network(network).await
         {
             tracing::warn!("devices of the network are not served: {problem}");
@@ -145,7 +146,19 @@ impl Listeners {
         };
         let network = self.serve_network(network).await?;
         self.0.access.keep_network(network.clone())?;
-        Ok((Site::of_address((network.address, network.port).into()), certificate::fingerprint(&network)))
+        Ok((site(&network), certificate::fingerprint(&network)))
+    }
+
+    /// Closes what no device comes to any more.
+    pub(crate) fn close_unwanted(&self) {
+        let mut open = self.open();
+        if let Some((network, closing)) = &open.network
+            && !self.0.access.is_wanted(&site(network), now())
+        {
+            tracing::info!("no device of the network is left; it is served no more");
+            closing.cancel();
+            open.network = None;
+        }
     }
 
     /// Where the API is found on TCP, if it is.
@@ -162,7 +175,7 @@ impl Listeners {
     pub(crate) fn network_site(&self) -> Option<(Site, String)> {
         let open = self.open();
         let (network, _) = open.network.as_ref()?;
-        Some((Site::of_address((network.address, network.port).into()), certificate::fingerprint(network)))
+        Some((site(network), certificate::fingerprint(network)))
     }
 
     /// Waits until all that was served is over. Nothing is opened any more.
@@ -234,6 +247,10 @@ impl Listeners {
         self.open().network = Some((network.clone(), closing));
         Ok(network)
     }
+}
+
+fn site(network: &Network) -> Site {
+    Site::of_address((network.address, network.port).into())
 }
 
 /// The port, some after it, then whichever is free.

@@ -36,7 +36,7 @@ const API_POLICY: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 /// What the page never asks for.
 const PERMISSIONS: &str = "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
-                           magnetometer=(), microphone=(), midi=(), payment=(), usb=(), serial=(), bluetooth=()";
+                           magnetometer=(), microphone=(), midi=(), payment=(), usb=(), serial=()";
 
 /// Files under this path have a digest in their name, so they never change.
 const HASHED: &str = "assets/";

@@ -122,7 +122,8 @@ pub(crate) async fn log_out(
     let (Caller::Device(device), Some(Extension(site))) = (&caller, site) else {
         return Err(Problem::new(ProblemKind::Invalid, "no_session", "what asks has no session").into());
     };
-    let ended = app.access.end(device, &connection)?;
+    let ended = app.access.revoke(device, Some(&connection))?;
+    app.listeners.close_unwanted();
     with_cookie(&site.set_cookie("", 0), Json(ended))
 }
 
@@ -150,8 +151,14 @@ pub(crate) async fn devices(
 #[utoipa::path(post, path = "/v1/devices/{device}/revoke", operation_id = "device_revoke", tag = "dashboard",
     params(("device" = String, Path, description = "Its name or id")),
     responses((status = 200, body = DeviceView)))]
-pub(crate) async fn revoke(State(app): State<App>, Path(device): Path<String>) -> Answer<DeviceView> {
-    Ok(Json(app.access.revoke(&device)?))
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    Extension(connection): Extension<Connection>,
+    Path(device): Path<String>,
+) -> Answer<DeviceView> {
+    let gone = app.access.revoke(&device, Some(&connection))?;
+    app.listeners.close_unwanted();
+    Ok(Json(gone))
 }
 
 fn owner_only(caller: &Caller) -> Result<(), Refusal> {

@@ -183,12 +183,32 @@ async fn the_matrix_of_the_session() {
         assert_eq!(got, status, "{name}: {answer}");
         assert!(answer.contains("served Device") == (status == 200), "{name}: {answer}");
     }
-    served.access.revoke(&device).unwrap();
+    served.access.revoke(&device, None).unwrap();
     assert_eq!(served.ask("GET /v1/who", &[host, cookie, SAME]).0, 401, "sent away");
     let (_, old) = served.cookie(Timestamp(now().0 - 31 * 24 * 3_600_000));
     assert_eq!(served.ask("GET /v1/who", &[host, &old, SAME]).0, 401, "not used for a month");
     let (_, used) = served.cookie(Timestamp(now().0 - 29 * 24 * 3_600_000));
     assert_eq!(served.ask("GET /v1/who", &[host, &used, SAME]).0, 200);
+}
+
+#[tokio::test]
+async fn a_code_works_once_for_a_while_at_its_own_site() {
+    let served = Served::new().await;
+    let (site, at) = (served.site(), Timestamp(1_000_000));
+    let offer = |site: &Site| served.access.offer("browser", site, at, Duration::from_secs(60)).unwrap().0;
+    let refused = |code: &str, site: &Site, at| served.access.begin(code, site, at).unwrap_err().problem.code;
+    let code = offer(&site);
+    assert_eq!(code.len(), 43);
+    served.access.begin(&code, &site, Timestamp(at.0 + 59_000)).unwrap();
+    assert_eq!(refused(&code, &site, at), "code_refused", "used");
+    assert_eq!(refused(&offer(&site), &site, Timestamp(at.0 + 60_000)), "code_refused", "old");
+    assert_eq!(refused(&offer(&Site::tls("my.tunnel")), &site, at), "code_refused", "another site's");
+    assert_eq!(refused("", &site, at), "code_refused");
+    // Of many only the newest stay.
+    let first = offer(&site);
+    (0..16).for_each(|_| drop(offer(&site)));
+    let later = Timestamp(at.0 + 1);
+    assert_eq!(refused(&first, &site, later), "code_refused");
 }
 
 /// The page itself is nobody's secret, but it is for its own origin, and nobody frames it.

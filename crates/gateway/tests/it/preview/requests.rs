@@ -60,7 +60,8 @@ async fn an_app_sees_the_public_name_and_who_asks() {
         .get(
             "web.task",
             "/a?b=c%20d",
-            "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Odd-CASE: Yes\r\n",
+            "X-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Odd-CASE: Yes\r\n\
+             Cookie: theirs=1; offshoot-7870=ours\r\n",
         )
         .await;
     let host = lab.host("web.task");
@@ -71,6 +72,7 @@ async fn an_app_sees_the_public_name_and_who_asks() {
         format!("x-forwarded-host: {host}\r\n"),
         "x-forwarded-proto: http\r\n".to_owned(),
         "X-Odd-CASE: Yes\r\n".to_owned(),
+        "Cookie: theirs=1\r\n".to_owned(),
     ] {
         assert!(answer.to_lowercase().contains(&line.to_lowercase()), "{line} in {answer}");
     }
