@@ -18,7 +18,7 @@ import { ProblemBox } from './ui/ProblemBox';
 export const filled: Record<'review' | 'qa' | 'approvals', boolean> = {
   review: false,
   qa: false,
-  approvals: false,
+  approvals: true,
 };
 
 const root = createRootRoute({
@@ -63,6 +63,8 @@ const approvals = createRoute({
   getParentRoute: () => shell,
   path: '/approvals',
   component: lazy(() => import('./inbox/Inbox')),
+  validateSearch: (search: Record<string, unknown>): { show?: 'history' | 'rules' } =>
+    search['show'] === 'history' || search['show'] === 'rules' ? { show: search['show'] } : {},
 });
 const capacity = createRoute({
   getParentRoute: () => shell,

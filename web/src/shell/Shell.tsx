@@ -219,10 +219,15 @@ function Mark() {
   );
 }
 
-/** The tab says how many tasks wait for a person. */
+/** The tab says how many tasks wait for a person, and its icon that any does. */
 function useTitle() {
   const needs = useTasks()?.filter(({ task }) => task.state === 'needs_attention').length ?? 0;
   useEffect(() => {
     document.title = needs > 0 ? `(${needs}) Offshoot` : 'Offshoot';
   }, [needs]);
+  const waits = needs > 0;
+  useEffect(() => {
+    const icon = document.querySelector<HTMLLinkElement>('link[rel=icon]');
+    if (icon) icon.href = waits ? '/icon-waits.svg' : '/icon.svg';
+  }, [waits]);
 }

@@ -25,6 +25,11 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
+/** This second, by this machine's clock: whoever uses it is drawn anew each second. */
+export function useSecond(): number {
+  return useSyncExternalStore(subscribe, () => second);
+}
+
 /** A duration up to now, by the daemon's clock. Drawn again only when its text changes. */
 export function Elapsed({ since, until }: { since: number; until?: number | null | undefined }) {
   const text = useSyncExternalStore(subscribe, () => duration((until ?? second * 1000 + live.skew) - since));
