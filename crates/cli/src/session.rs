@@ -1,9 +1,10 @@
 //! What every command works with.
 
-use std::{env, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf};
 
 use offshoot_core::{
     api::Variable,
+    isolation::is_of_host,
     problem::{Problem, ProblemKind},
 };
 use offshoot_server::place::Place;
@@ -62,6 +63,14 @@ impl Session {
         };
         Ok(format!("/v1/tasks/{}{rest}{scope}", encode(task)))
     }
+}
+
+/// The caller's own variables, for a worktree where processes are his; those on the list only.
+pub(crate) fn own_variables() -> Vec<Variable> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let own = env::vars_os().filter_map(text).filter(|(name, _)| is_of_host(name));
+    own.map(|(name, value)| Variable { name, value }).collect()
 }
 
 /// The caller's PATH.

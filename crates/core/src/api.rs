@@ -70,6 +70,9 @@ pub struct TaskParams {
     pub instructions: Option<String>,
     /// The caller's PATH, to find agents and tools on.
     pub search_path: Option<String>,
+    /// The caller's own variables for a worktree, where processes are his: of these, those on a list (docs/worktrees.md). None
+    /// goes into a sandbox.
+    pub session: Vec<Variable>,
     /// What kind of environment; the configured one if not named, else the sandbox.
     pub isolation: Option<Isolation>,
 }
@@ -86,6 +89,9 @@ pub struct AdoptParams {
     pub target: Option<String>,
     /// The caller's PATH, to find tools on.
     pub search_path: Option<String>,
+    /// The caller's own variables for a worktree, where processes are his: of these, those on a list (docs/worktrees.md). None
+    /// goes into a sandbox.
+    pub session: Vec<Variable>,
 }
 
 /// `GET /v1/worktrees`

@@ -153,6 +153,7 @@ impl Engine {
         };
         let task = TaskId(clock::id());
         self.inner.secrets.put_path(task, params.search_path.clone());
+        self.inner.secrets.put_session(task, &params.session);
         let append = |name: TaskName| {
             let events = vec![Event::TaskCreated(created(name)), Event::RunQueued(queued.clone())];
             self.inner.ledger.append(task, Some(RunId(clock::id())), events)

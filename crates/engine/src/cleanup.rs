@@ -4,7 +4,7 @@ use offshoot_core::{
     api::{DiscardParams, PruneView, Reasoned},
     event::Event,
     id::EnvironmentId,
-    lifecycle::{EnvironmentState, RunEnd, TaskState},
+    lifecycle::{EnvironmentState, RunEnd, RunState, TaskState},
     problem::{Problem, ProblemKind},
     record::TaskRecord,
 };
@@ -75,6 +75,7 @@ impl Engine {
         }
         events.push(Event::Discarded { reason: reason.clone() });
         self.record_without_approvals(record.id, record.run().map(|r| r.id), &reason, events)?;
+        let being_made = record.run().is_some_and(|run| run.state == RunState::Preparing);
         let mut view = PruneView::default();
         if let Some(path) = &record.adopted {
             let reason = "it was adopted: worktree and branch are yours".to_owned();
@@ -97,6 +98,19 @@ impl Engine {
             view.removed
                 .push(Reasoned { what: format!("environment of {}", record.name), reason: reason.clone() });
             view.kept.extend(self.parts_left(environment.id));
+        } else if being_made {
+            // Layers that are under way may take long, and are of use to others. Then it goes, or a start of the daemon ends it.
+            let what = format!("environment of {}", record.name);
+            let (engine, record, reason) = (self.clone(), record.clone(), reason.clone());
+            tokio::spawn(async move {
+                if let Err(problem) = engine.remove_environment(&record, &reason).await {
+                    tracing::warn!(%problem, "an environment that was still being made was not taken away");
+                }
+            });
+            view.kept.push(Reasoned {
+                what,
+                reason: "it is still being made, and goes when that has come to its end".to_owned(),
+            });
         }
         self.inner.secrets.forget(record.id);
         self.inner.wake.notify_one();

@@ -10,8 +10,9 @@ use offshoot_core::{
     config::ProjectConfig,
     egress::EgressRule,
     event::{EnvironmentCreating, Event},
-    id::{EnvironmentId, ProjectId, RunId},
+    id::{EnvironmentId, ProjectId, RunId, TaskId},
     isolation::Isolation,
+    lifecycle::TaskState,
     problem::{Problem, ProblemKind},
     record::{RunRecord, TaskRecord},
     service::Services,
@@ -26,6 +27,7 @@ use offshoot_environment::{
     worktree::Runtime,
 };
 use offshoot_git::oid::Oid;
+use offshoot_sandbox::Listener;
 
 use crate::{
     clock,
@@ -51,16 +53,16 @@ struct Of<'a> {
 }
 
 /// One of a new environment's repositories: its files, and what runs beside them.
-struct Share {
+pub(crate) struct Share {
     name: String,
     id: ProjectId,
     project: Project,
     from: CheckoutPlan,
-    stack: Stack,
+    pub stack: Stack,
     /// What it is for: looked at only?
     read_only: bool,
-    plans: Plans,
-    parts: Vec<Part>,
+    pub plans: Plans,
+    pub parts: Vec<Part>,
     config: ProjectConfig,
 }
 
@@ -105,11 +107,13 @@ fn repositories(record: &TaskRecord) -> impl Iterator<Item = Of<'_>> {
 }
 
 /// What the shares of one environment have in common.
-struct Common<'a> {
-    environment: EnvironmentId,
-    run: &'a RunRecord,
-    room: SetupRoom<'a>,
-    told: Progress<'a>,
+pub(crate) struct Common<'a> {
+    pub environment: EnvironmentId,
+    pub run: &'a RunRecord,
+    pub room: SetupRoom<'a>,
+    pub told: Progress<'a>,
+    /// Whether setups are layers, as they are where a workspace stands on layers.
+    pub setups: bool,
 }
 
 impl Engine {
@@ -125,20 +129,21 @@ impl Engine {
         let (tools, binds) = self.tools_of(record)?;
         let id = EnvironmentId(clock::id());
         let told = self.telling(record);
-        let (ledger, task) = (inner.ledger.clone(), record.id);
-        let network = move |listeners: Vec<_>, rules: &[EgressRule]| -> std::io::Result<Served> {
-            let served =
-                proxy::serve(ledger.clone(), task, listeners, rules).map_err(std::io::Error::other)?;
-            Ok(Box::new(served))
-        };
+        let network = self.network(record.id);
         let nothing = BTreeMap::new();
         let room = SetupRoom { tools: &tools, env: &nothing, limits: run.limits, network: &network };
-        let common = Common { environment: id, run, room, told: &told };
+        let common = Common { environment: id, run, room, told: &told, setups: true };
         let mut shares: Vec<Share> = Vec::new();
         for of in repositories(record) {
             let name = of.name;
             let share = self.share(&of, &common, &shares).await.map_err(|problem| about(name, problem))?;
             shares.push(share);
+        }
+        let now = inner.ledger.task(record.id)?.state;
+        if matches!(now, TaskState::Landed | TaskState::Discarded) {
+            // While that was under way, for which nobody waits any more.
+            let gone = format!("{} is {}", record.name, now.word());
+            return Err(Problem::new(ProblemKind::Conflict, "environment_gone", gone));
         }
         let plans: Vec<Plan> = shares.iter().flat_map(|share| share.plans.plans.clone()).collect();
         let Some(main) = shares.first() else {
@@ -211,8 +216,33 @@ impl Engine {
         Ok(id)
     }
 
+    /// The network of builders' sandboxes.
+    pub(crate) fn network(
+        &self,
+        task: TaskId,
+    ) -> impl Fn(Vec<Listener>, &[EgressRule]) -> std::io::Result<Served> + Send + Sync + use<> {
+        let ledger = self.inner.ledger.clone();
+        move |listeners, rules| {
+            let served =
+                proxy::serve(ledger.clone(), task, listeners, rules).map_err(std::io::Error::other)?;
+            Ok(Box::new(served))
+        }
+    }
+
+    /// The main repository of a task, whose files are in a worktree: its services and what they stand on.
+    pub(crate) async fn services_share(
+        &self,
+        record: &TaskRecord,
+        common: &Common<'_>,
+    ) -> Result<Option<Share>, Problem> {
+        match repositories(record).next() {
+            Some(of) => self.share(&of, common, &[]).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The person's tools, and the agent's own directories.
-    fn tools_of(&self, record: &TaskRecord) -> Result<(Tools, Vec<PathBuf>), Problem> {
+    pub(crate) fn tools_of(&self, record: &TaskRecord) -> Result<(Tools, Vec<PathBuf>), Problem> {
         let inner = &self.inner;
         let user = self.user_config()?;
         let named: Vec<_> = user.tools.directories.iter().map(PathBuf::from).collect();
@@ -266,8 +296,9 @@ impl Engine {
             branch: of.target.cloned(),
             author: Author::new(move || project::author(&author)),
         };
+        let commands = config.setup.values().filter(|_| common.setups);
         let setup = Setup {
-            commands: config.setup.values().flat_map(|setup| setup.commands.clone()).collect(),
+            commands: commands.flat_map(|setup| setup.commands.clone()).collect(),
             key: config.setup.values().flat_map(|setup| setup.key.clone()).collect(),
             egress: common.run.egress.clone(),
         };
@@ -316,7 +347,7 @@ impl Engine {
     }
 
     /// Makes what a recorded environment has on shared servers.
-    async fn with_parts(&self, common: &Common<'_>, shares: &mut [Share]) -> Result<(), Problem> {
+    pub(crate) async fn with_parts(&self, common: &Common<'_>, shares: &mut [Share]) -> Result<(), Problem> {
         let envs: Vec<_> = shares.iter().map(Share::room_env).collect();
         let groups = shares.iter_mut().zip(&envs).map(|(share, env)| Group {
             parts: &mut share.parts,
@@ -336,7 +367,7 @@ impl Engine {
     }
 
     /// Records what takes a while, as a run's own preparation.
-    fn telling(&self, record: &TaskRecord) -> impl Fn(&str) + Send + Sync + use<> {
+    pub(crate) fn telling(&self, record: &TaskRecord) -> impl Fn(&str) + Send + Sync + use<> {
         let (ledger, task, run) = (self.inner.ledger.clone(), record.id, record.run().map(|run| run.id));
         move |step: &str| {
             let event = Event::Preparing { step: step.to_owned() };
@@ -347,7 +378,7 @@ impl Engine {
     }
 
     /// Takes away what was begun of an environment that could not be made; hands the problem back.
-    async fn never_made(
+    pub(crate) async fn never_made(
         &self,
         record: &TaskRecord,
         run: RunId,

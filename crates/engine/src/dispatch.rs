@@ -115,6 +115,9 @@ impl Engine {
         let task = TaskId(clock::id());
         self.inner.secrets.put(task, params.env.clone());
         self.inner.secrets.put_path(task, params.search_path.clone());
+        if draft.created.isolation == Isolation::Worktree {
+            self.inner.secrets.put_session(task, &params.session);
+        }
         let run = RunId(clock::id());
         let mut names = self.names(&draft);
         loop {
@@ -146,7 +149,7 @@ impl Engine {
         }
         let asked = self.asked(params, &repository, &config, isolation)?;
         let unnamed = if isolation == Isolation::Sandbox {
-            self.beside(&repository, &config, &asked)?
+            self.unnamed(&repository, &config, &asked)?
         } else {
             Vec::new()
         };
@@ -275,8 +278,11 @@ impl Engine {
         if !params.allow.is_empty() || !config.egress.allow.is_empty() {
             notices.push("rules for hosts have no effect in a worktree: it has your own network".to_owned());
         }
-        if repository.root().join(crate::services::SERVICES_FILE).is_file() {
-            notices.push("services.json is not started in a worktree; it needs the sandbox".to_owned());
+        let declared = crate::services::read(repository.root())?;
+        if let Err(problem) = boundary()
+            && !declared.order().is_empty()
+        {
+            notices.push(format!("services.json is not started: {}", problem.message));
         }
         Ok(notices)
     }
@@ -320,7 +326,7 @@ impl Engine {
 }
 
 /// A machine that cannot make environments is told so before a task is recorded that could only fail.
-fn boundary() -> Result<(), Problem> {
+pub(crate) fn boundary() -> Result<(), Problem> {
     offshoot_sandbox::doctor::obstacle().map_err(|check| {
         let message = format!("no environment can be made on this machine: {}: {}", check.name, check.found);
         Problem::new(ProblemKind::Unavailable, "isolation_unavailable", message)

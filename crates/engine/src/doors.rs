@@ -162,18 +162,26 @@ impl Engine {
         &self,
         environment: EnvironmentId,
         config: &ProjectConfig,
+        services: &[Plan],
     ) -> Result<(Option<u16>, Vec<HostPort>), Problem> {
         let apps = config.apps.iter().filter(|(_, app)| app.port.is_some());
         let apps: Vec<String> = apps.map(|(name, _)| name.to_string()).collect();
         // The first is PORT, for whatever is started by hand.
         let before = config.ports.count().max(1);
-        let count = before.saturating_add(u16::try_from(apps.len()).unwrap_or(u16::MAX)).max(ports::COUNT);
+        let served = plan(&PortsConfig::default(), &[], services);
+        let more = u16::try_from(apps.len() + served.len()).unwrap_or(u16::MAX);
+        let count = before.saturating_add(more).max(ports::COUNT);
         let first = ports::reserve(&self.inner.layout.ports(), environment, count)
             .map_err(|e| Problem::internal("could not take ports for the environment", &e))?;
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let own = first.map(|first| first.saturating_add(before)..);
-        let led = own.into_iter().flatten().zip(apps);
-        Ok((first, led.map(|(port, name)| HostPort { name, host: port, address, port }).collect()))
+        let all = apps.into_iter().map(|name| (name, None)).chain(served);
+        let led = own.into_iter().flatten().zip(all);
+        let led = led.map(|(host, (name, inside))| {
+            let (address, port) = inside.unwrap_or((address, host));
+            HostPort { name, host, address, port }
+        });
+        Ok((first, led.collect()))
     }
 
     /// After a start: gives back ports of environments that are none.
@@ -206,8 +214,12 @@ impl Engine {
 
     /// Opens the ports of a task's environment, if they are not open.
     pub(crate) fn open_ports(&self, task: TaskId, terms: &Terms) {
-        // Without a boundary its processes listen there themselves.
-        if terms.runtime != Runtime::Sandbox || terms.ports.is_empty() {
+        // Without a boundary its processes listen there themselves, but for its services.
+        let leads_inside = |leads: &HostPort| {
+            terms.runtime == Runtime::Sandbox
+                || terms.services.iter().any(|plan| plan.address == leads.address)
+        };
+        if !terms.ports.iter().any(leads_inside) {
             return;
         }
         let environment = terms.environment;
@@ -216,7 +228,7 @@ impl Engine {
             return;
         }
         let mut open = Vec::new();
-        for leads in &terms.ports {
+        for leads in terms.ports.iter().filter(|leads| leads_inside(leads)) {
             let way = Arc::new(Way {
                 engine: Arc::downgrade(&self.inner),
                 task,
@@ -375,7 +387,7 @@ fn listen(port: u16) -> Option<Vec<TcpListener>> {
 
 pub(crate) async fn dial(live: &Live, address: IpAddr, port: u16) -> Result<TcpStream, Unavailable> {
     let failed = |text: String| Unavailable::new(Reason::Failed, text);
-    let socket = live.sandbox.dial(address, port).await.map_err(|error| match error {
+    let socket = live.sandbox_at(address).dial(address, port).await.map_err(|error| match error {
         ConnectionError::System(_) => {
             Unavailable::new(Reason::NotListening, format!("nothing listens at port {port} yet"))
         }

@@ -385,8 +385,18 @@ impl Engine {
             Some(path) => Some(self.inner.projects.of(&project::discover(path)?, store)?.id),
             None => None,
         };
-        let filter = TaskFilter { project, include_done: all };
-        let records = store.tasks(&filter, MAX_LIST).map_err(|e| store_problem(&e))?;
+        // A task over several repositories is in each of them.
+        let filter = TaskFilter { project: None, include_done: all };
+        let most = if project.is_some() { usize::MAX } else { MAX_LIST };
+        let mut records = store.tasks(&filter, most).map_err(|e| store_problem(&e))?;
+        if let Some(project) = project {
+            let there = |record: &TaskRecord| {
+                record.project == project
+                    || record.others.iter().any(|other| other.project == project && !other.read_only)
+            };
+            records.retain(there);
+            records.truncate(MAX_LIST);
+        }
         let queue = self.queue_places()?;
         let mut tasks = Vec::with_capacity(records.len());
         for record in records {

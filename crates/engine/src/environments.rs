@@ -23,7 +23,7 @@ use offshoot_environment::{
     service::supervise::Supervisor,
 };
 use offshoot_gateway::{Egress, Forward};
-use offshoot_sandbox::{Event as SandboxEvent, Stats};
+use offshoot_sandbox::{ConnectionError, Event as SandboxEvent, Stats};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::{databases::Parts, engine::Engine, proxy, worktrees};
@@ -40,6 +40,8 @@ pub struct Live {
     pub lease: Lease,
     /// Its sandbox.
     pub sandbox: Sandbox,
+    /// Of a worktree, the sandbox with its services.
+    pub beside: Option<Sandbox>,
     /// Its proxy; served for as long as this is held.
     #[expect(dead_code, reason = "dropping it ends the proxy")]
     pub egress: Arc<Egress>,
@@ -50,6 +52,39 @@ pub struct Live {
     /// The ways to apps that it shares; open for as long as this is held.
     #[expect(dead_code, reason = "dropping it closes them")]
     pub shared: Arc<Vec<Forward>>,
+}
+
+impl Live {
+    /// Stops all its processes where they are.
+    pub async fn freeze(&self) -> Result<(), ConnectionError> {
+        if let Some(beside) = &self.beside {
+            beside.freeze().await?;
+        }
+        self.sandbox.freeze().await
+    }
+
+    /// Lets them go on.
+    pub async fn thaw(&self) -> Result<(), ConnectionError> {
+        if let Some(beside) = &self.beside {
+            beside.thaw().await?;
+        }
+        self.sandbox.thaw().await
+    }
+
+    /// Asks a worktree's services to end, before their sandbox is taken away.
+    pub async fn end_beside(&self) {
+        if let Some(beside) = &self.beside
+            && let Err(error) = beside.down().await
+        {
+            tracing::warn!(environment = %self.lease.terms().environment, %error, "services did not go down when asked");
+        }
+    }
+
+    /// The sandbox in which something listens at an address.
+    pub fn sandbox_at(&self, address: std::net::IpAddr) -> &Sandbox {
+        let serves = self.lease.terms().services.iter().any(|plan| plan.address == address);
+        self.beside.as_ref().filter(|_| serves).unwrap_or(&self.sandbox)
+    }
 }
 
 /// The environments with processes, by id.
@@ -147,6 +182,10 @@ impl Engine {
             return Err(Problem::new(ProblemKind::Conflict, "environment_gone", gone));
         }
         let id = match environment {
+            None if matches!(record.state, TaskState::Landed | TaskState::Discarded) => {
+                let gone = format!("{} is {} and has no environment", record.name, record.state.word());
+                return Err(Problem::new(ProblemKind::Conflict, "environment_gone", gone));
+            }
             None => self.make(&record).await?,
             Some(environment) => environment.id,
         };
@@ -154,16 +193,14 @@ impl Engine {
         let state = environment.map_or(EnvironmentState::Creating, |e| e.state);
         if let Some(live) = self.inner.environments.live(id).filter(|live| live.lease.is_gone()) {
             let reason = "its directory was deleted by hand; it is made again from its branch".to_owned();
+            live.end_beside().await;
             live.lease.down(Some(&live.sandbox)).await.map_err(lease_problem)?;
             self.lost(task, id, &reason);
         }
         if let Some(live) = self.inner.environments.live(id) {
             self.files_there(&record, &live).await?;
             if state == EnvironmentState::Suspended {
-                live.sandbox
-                    .thaw()
-                    .await
-                    .map_err(|e| Problem::internal("could not resume the environment", &e))?;
+                live.thaw().await.map_err(|e| Problem::internal("could not resume the environment", &e))?;
                 self.inner.ledger.append(task, run, vec![Event::EnvironmentResumed { environment: id }])?;
             }
             return Ok(live);
@@ -217,9 +254,17 @@ impl Engine {
             .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
         let mut events = sandbox.events();
-        let services = self.supervise(task, &lease, &sandbox);
-        let live =
-            Live { lease, sandbox, egress: Arc::new(egress), services, parts, shared: Arc::new(shared) };
+        let beside = self.beside(&lease).await?;
+        let services = self.supervise(task, &lease, beside.as_ref().unwrap_or(&sandbox));
+        let live = Live {
+            lease,
+            sandbox,
+            beside,
+            egress: Arc::new(egress),
+            services,
+            parts,
+            shared: Arc::new(shared),
+        };
         lock(&self.inner.environments.live).insert(id, live.clone());
         self.inner.environments.touch(id);
         self.open_ports(task, live.lease.terms());
@@ -301,7 +346,11 @@ impl Engine {
                 match (lease, connection) {
                     (Ok(lease), Some(connection)) => {
                         let tier = worktrees::tier(&lease);
-                        self.take_up(task.id, lease, connection).await?;
+                        if let Err(problem) = self.take_up(task.id, lease, connection).await {
+                            let reason = format!("it could not be taken up: {}", problem.message);
+                            let event = Event::EnvironmentLost { environment: environment.id, reason };
+                            return self.inner.ledger.append(task.id, run, vec![event]);
+                        }
                         if environment.state == EnvironmentState::Creating {
                             let up = Event::EnvironmentUp {
                                 environment: environment.id,
@@ -358,16 +407,21 @@ impl Engine {
     pub(crate) async fn remove_environment(&self, record: &TaskRecord, reason: &str) -> Result<(), Problem> {
         let gate = self.inner.environments.gate(record.id);
         let _gate = gate.lock().await;
-        let Some(environment) = record.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
+        // It may have been made meanwhile.
+        let now = self.inner.ledger.task(record.id)?;
+        let Some(environment) = now.environment.as_ref().filter(|e| e.state != EnvironmentState::Removed)
         else {
             return Ok(());
         };
-        self.removable(record)?;
+        self.removable(&now)?;
         let event = Event::EnvironmentRemoved { environment: environment.id, reason: reason.to_owned() };
         self.inner.ledger.append(record.id, record.run().map(|r| r.id), vec![event])?;
         let live = self.inner.environments.forget(environment.id);
         self.inner.doors.close(environment.id);
         self.inner.apps.forget(environment.id);
+        if let Some(live) = &live {
+            live.end_beside().await;
+        }
         match Lease::open(&self.inner.layout, environment.id) {
             Ok(lease) => lease.remove(live.as_ref().map(|l| &l.sandbox)).await.map_err(lease_problem)?,
             Err(_) => lease::discard_dir(&self.inner.layout, environment.id)

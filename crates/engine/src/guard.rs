@@ -159,7 +159,7 @@ impl Engine {
             events.extend(reason.map(|reason| Event::AttentionNeeded { reason }));
         }
         self.inner.ledger.append(task.id, task.run().map(|r| r.id), events)?;
-        if let Err(error) = live.sandbox.freeze().await {
+        if let Err(error) = live.freeze().await {
             tracing::warn!(error = %chain(&error), environment = %environment.id, "could not freeze");
         }
         Ok(true)

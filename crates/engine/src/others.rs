@@ -115,7 +115,7 @@ impl Engine {
 
     /// Refuses services and apps that would be found under one name. What a person should know of those that are not
     /// there, though the project counts on them.
-    pub(crate) fn beside(
+    pub(crate) fn unnamed(
         &self,
         main: &Repository,
         config: &ProjectConfig,

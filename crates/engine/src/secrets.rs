@@ -16,6 +16,7 @@ pub struct Secrets(Mutex<HashMap<TaskId, Known>>);
 struct Known {
     env: Vec<Variable>,
     path: Option<String>,
+    session: Vec<Variable>,
 }
 
 impl Secrets {
@@ -33,6 +34,16 @@ impl Secrets {
         if path.is_some() {
             self.lock().entry(task).or_default().path = path;
         }
+    }
+
+    /// Remembers the caller's own variables, for what runs without a boundary.
+    pub fn put_session(&self, task: TaskId, session: &[Variable]) {
+        self.lock().entry(task).or_default().session = session.to_vec();
+    }
+
+    /// Those; none after a restart.
+    pub fn session(&self, task: TaskId) -> Vec<Variable> {
+        self.lock().get(&task).map(|known| known.session.clone()).unwrap_or_default()
     }
 
     /// A task's variables, and those of `names` whose values are not known any more.

@@ -3,6 +3,8 @@
 //!
 //! Never chosen silently: by the caller, by the user's configuration, or by a project that the user lets choose.
 
+mod files;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -13,7 +15,6 @@ use offshoot_core::{
     agent::PermissionPolicy,
     config::{ProjectConfig, UserConfig},
     event::{EnvironmentCreating, Event},
-    fault,
     id::EnvironmentId,
     isolation::Isolation,
     lifecycle::EnvironmentState,
@@ -21,36 +22,30 @@ use offshoot_core::{
     record::TaskRecord,
 };
 use offshoot_environment::{
+    database::Part,
+    layers::SetupRoom,
     lease::{Lease, LeaseError, Terms},
-    machine::{self, Command},
+    sandbox::Sandbox,
+    service::plan::Plan,
     tools::Tools,
     worktree::{
-        EXCLUDE, Place, PlaceError, Runtime, copy,
+        EXCLUDE, Place, PlaceError, Runtime, beside,
         place::{self, From},
         variables::{self, Own},
     },
 };
-use offshoot_git::{inside, oid::Oid, publish::publish, repository::Repository, worktree as git_worktree};
-use offshoot_sandbox::Exit;
+use offshoot_git::{oid::Oid, publish::publish, repository::Repository, worktree as git_worktree};
 use offshoot_store::TaskFilter;
 
 use crate::{
     clock,
+    composition::{Common, Share},
+    dispatch::boundary,
     engine::Engine,
     environments::{Live, lease_problem},
-    project,
+    project, services,
 };
 
-/// How long git may take to check out a large tree.
-const CHECKOUT: u64 = 1800;
-/// How long one setup command may take.
-const SETUP: u64 = 3600;
-/// The file for variables if nobody says otherwise: the one that most tools read last, and most projects ignore.
-const ENV_FILE: &str = ".env.local";
-/// A file of patterns: which ignored files of the main checkout a worktree needs.
-const INCLUDE: &str = ".worktreeinclude";
-/// File in a lease's directory that says that a worktree is ready to work in.
-const POPULATED: &str = "populated";
 /// Places tried beside one that is taken.
 const PLACES: u32 = 100;
 
@@ -172,19 +167,53 @@ pub(crate) fn place_problem(error: &PlaceError) -> Problem {
 impl Engine {
     /// Decides what a new worktree is made of, and records it. Nothing is made in the repository yet.
     pub(crate) async fn make_worktree(&self, record: &TaskRecord) -> Result<EnvironmentId, Problem> {
-        let (engine, record) = (self.clone(), record.clone());
-        tokio::task::spawn_blocking(move || engine.describe_worktree(&record))
-            .await
-            .map_err(|e| Problem::internal("making the worktree was interrupted", &e))?
-    }
-
-    fn describe_worktree(&self, record: &TaskRecord) -> Result<EnvironmentId, Problem> {
         let inner = &self.inner;
         let run = record
             .run()
             .ok_or_else(|| Problem::new(ProblemKind::Conflict, "wrong_state", "the task has no run"))?;
+        let id = EnvironmentId(clock::id());
+        let (tools, _) = self.tools_of(record)?;
+        let (told, network, nothing) = (self.telling(record), self.network(record.id), BTreeMap::new());
+        let room = SetupRoom { tools: &tools, env: &nothing, limits: run.limits, network: &network };
+        let common = Common { environment: id, run, room, told: &told, setups: false };
+        let declared = services::read(Path::new(&record.root))?;
+        let served = !declared.order().is_empty() && record.adopted.is_none() && boundary().is_ok();
+        let mut shares: Vec<Share> = match served {
+            true => self.services_share(record, &common).await?.into_iter().collect(),
+            false => Vec::new(),
+        };
+        let (engine, of) = (self.clone(), record.clone());
+        let (path, commit) = tokio::task::spawn_blocking(move || engine.find_place(&of))
+            .await
+            .map_err(|e| Problem::internal("making the worktree was interrupted", &e))??;
+        let views = |share: &Share| {
+            let plans: Vec<_> = share.plans.plans.iter().map(Plan::view).collect();
+            plans.into_iter().chain(share.parts.iter().map(Part::view)).collect::<Vec<_>>()
+        };
+        let created = EnvironmentCreating {
+            environment: id,
+            base: commit.to_string(),
+            setup: None,
+            workspace: Some(path.to_string_lossy().into_owned()),
+            services: shares.iter().flat_map(views).collect(),
+        };
+        inner.ledger.append(record.id, Some(run.id), vec![Event::EnvironmentCreating(created)])?;
+        if let Err(problem) = self.with_parts(&common, &mut shares).await {
+            return Err(self.never_made(record, run.id, id, problem).await?);
+        }
+        let terms = self.worktree_terms(record, id, &path, shares.pop(), tools.clone());
+        let made = terms
+            .and_then(|terms| Lease::create(&inner.layout, &inner.machine, terms).map_err(lease_problem));
+        match made {
+            Ok(_) => Ok(id),
+            Err(problem) => Err(self.never_made(record, run.id, id, problem).await?),
+        }
+    }
+
+    /// Where it goes, and the commit it starts from, which is in the user's repository then.
+    fn find_place(&self, record: &TaskRecord) -> Result<(PathBuf, Oid), Problem> {
         let repository = project::repository_of(&record.root)?;
-        let project = inner.projects.open(record.project, &repository)?;
+        let project = self.inner.projects.open(record.project, &repository)?;
         let (config, user) = (project::config(Path::new(&record.root))?, self.user_config()?);
         let start = record.head.as_ref().unwrap_or(&record.base);
         let commit: Oid = start.parse().map_err(|e| Problem::internal("the task's commit is not one", &e))?;
@@ -200,28 +229,7 @@ impl Engine {
             Some(path) => PathBuf::from(path),
             None => free_place(place(&repository, &config, &user, record.name.as_str())?)?,
         };
-        let id = EnvironmentId(clock::id());
-        let created = EnvironmentCreating {
-            environment: id,
-            base: commit.to_string(),
-            setup: None,
-            workspace: Some(path.to_string_lossy().into_owned()),
-            services: Vec::new(),
-        };
-        inner.ledger.append(record.id, Some(run.id), vec![Event::EnvironmentCreating(created)])?;
-        let terms = self.worktree_terms(record, id, &path, &repository, &config);
-        let made = terms
-            .and_then(|terms| Lease::create(&inner.layout, &inner.machine, terms).map_err(lease_problem));
-        if let Err(problem) = made {
-            let reason = format!("it could not be made: {}", problem.message);
-            let removed = Event::EnvironmentRemoved { environment: id, reason };
-            inner.ledger.append(record.id, Some(run.id), vec![removed])?;
-            if let Err(error) = offshoot_environment::lease::discard_dir(&inner.layout, id) {
-                tracing::warn!(%error, environment = %id, "could not delete a half-made environment");
-            }
-            return Err(problem);
-        }
-        Ok(id)
+        Ok((path, commit))
     }
 
     fn worktree_terms(
@@ -229,23 +237,32 @@ impl Engine {
         record: &TaskRecord,
         id: EnvironmentId,
         path: &Path,
-        repository: &Repository,
-        config: &ProjectConfig,
+        share: Option<Share>,
+        tools: Tools,
     ) -> Result<Terms, Problem> {
         let inner = &self.inner;
+        let (repository, config) =
+            (project::repository_of(&record.root)?, project::config(Path::new(&record.root))?);
         let limits = record.run().map_or(offshoot_core::config::DEFAULT_LIMITS, |run| run.limits);
-        let (port, ports) = self.worktree_ports(id, config)?;
+        let (services, parts, layers) =
+            share.map_or_else(Default::default, |share| (share.plans.plans, share.parts, share.stack.layers));
+        let (port, ports) = self.worktree_ports(id, &config, &services)?;
         let exclude = inner.layout.environment(id).join(EXCLUDE);
+        let mut env = beside::env(&services, &ports, &parts);
+        env.extend(config.environment.env.clone());
         let own = Own {
             environment: id,
             task: record.name.as_str(),
             port,
             ports: &config.ports,
-            env: &config.environment.env,
+            env: &env,
             exclude: &exclude,
         };
         let host =
             std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        // The daemon was started by somebody, at some time; who asks for this is asked what his session has.
+        let session = inner.secrets.session(record.id).into_iter().map(|own| (own.name, own.value));
+        let env = variables::all(host.chain(session), &inner.secrets.path(record.id), &own);
         Ok(Terms {
             environment: id,
             project: record.project,
@@ -253,16 +270,16 @@ impl Engine {
             workspace: path.to_owned(),
             base: record.head.clone().unwrap_or_else(|| record.base.clone()),
             branch: record.branch.clone(),
-            layers: Vec::new(),
-            tools: Tools::default(),
+            layers,
+            tools,
             binds: Vec::new(),
-            env: variables::all(host, &inner.secrets.path(record.id), &own),
+            env,
             egress: Vec::new(),
             limits,
-            services: Vec::new(),
+            services,
             ports,
             others: Vec::new(),
-            parts: Vec::new(),
+            parts,
             names: Vec::new(),
             shared: Vec::new(),
             runtime: Runtime::Worktree(Place {
@@ -271,6 +288,15 @@ impl Engine {
                 adopted: record.adopted.is_some(),
             }),
         })
+    }
+
+    /// The sandbox with a worktree's services, if it has some.
+    pub(crate) async fn beside(&self, lease: &Lease) -> Result<Option<Sandbox>, Problem> {
+        let terms = lease.terms();
+        let Some(place) = lease.worktree().filter(|_| !terms.services.is_empty()) else { return Ok(None) };
+        let project = self.inner.projects.of_part(terms.project, &place.common_dir.to_string_lossy())?;
+        let objects = project.objects.objects_dir();
+        lease.up_beside(&self.inner.machine, &project.layers, &objects).await.map_err(lease_problem)
     }
 
     /// Starts what stands for a worktree's sandbox, checks its files out, and makes it ready to work in.
@@ -297,143 +323,6 @@ impl Engine {
         self.inner.ledger.append(record.id, run, vec![up])?;
         self.populated(record, &live).await?;
         Ok(live)
-    }
-
-    /// What git in the worktree ignores besides what the project says: as the user has it, and what is generated.
-    fn write_exclude(&self, record: &TaskRecord, lease: &Lease) -> Result<(), Problem> {
-        let repository = project::repository_of(&record.root)?;
-        let own = repository.user_ignore_file().and_then(|file| fs::read(file).ok()).unwrap_or_default();
-        let mut text = own;
-        text.extend_from_slice(b"\n# offshoot\n");
-        if let Some(file) = self.env_file(record)? {
-            text.extend_from_slice(format!("/{}\n", file.display()).as_bytes());
-        }
-        let definition = record.agent.as_deref().and_then(|agent| self.inner.catalog.get(agent));
-        for pattern in definition.map(|d| d.git_exclude.clone()).unwrap_or_default() {
-            text.extend_from_slice(format!("{pattern}\n").as_bytes());
-        }
-        fs::write(lease.dir().join(EXCLUDE), text)
-            .map_err(|e| Problem::internal("could not write the list of ignored files", &e))
-    }
-
-    /// The file for variables, if there is to be one.
-    fn env_file(&self, record: &TaskRecord) -> Result<Option<PathBuf>, Problem> {
-        let (config, user) = (project::config(Path::new(&record.root))?, self.user_config()?);
-        let wanted =
-            user.worktree.env_file.or(config.worktree.env_file).unwrap_or_else(|| ENV_FILE.to_owned());
-        if wanted.is_empty() || record.adopted.is_some() {
-            return Ok(None);
-        }
-        variables::file_name(&wanted).map(Some).ok_or_else(|| {
-            Problem::new(
-                ProblemKind::Invalid,
-                "bad_env_file",
-                format!("{wanted:?} cannot be the file for variables: it has to be within the worktree"),
-            )
-        })
-    }
-
-    /// Sees to it that the commit's files are in the worktree; a sandbox has them by its layers.
-    pub(crate) async fn files_there(&self, record: &TaskRecord, live: &Live) -> Result<(), Problem> {
-        if live.lease.is_checked_out() {
-            return Ok(());
-        }
-        self.tell(record, format!("checking out {}", short(&live.lease.terms().base)));
-        self.report(live, "checkout", inside::worktree_checkout(), CHECKOUT).await?;
-        fault::point("worktree.files");
-        live.lease.checked_out().map_err(|e| Problem::internal("could not note the checkout", &e))
-    }
-
-    /// Brings in what a fresh checkout lacks: ignored files of the main checkout, variables, what the setup commands make.
-    pub(crate) async fn populated(&self, record: &TaskRecord, live: &Live) -> Result<(), Problem> {
-        let Some(place) = live.lease.worktree() else { return Ok(()) };
-        let marker = live.lease.dir().join(POPULATED);
-        if place.adopted || marker.exists() {
-            return Ok(());
-        }
-        let (engine, of, path, lease) =
-            (self.clone(), record.clone(), place.path.clone(), live.lease.clone());
-        let told = tokio::task::spawn_blocking(move || {
-            let told = copy_included(&of, &path)?;
-            engine.write_env_file(&of, &path, &lease)?;
-            Ok::<_, Problem>(told)
-        })
-        .await
-        .map_err(|e| Problem::internal("preparing the worktree was interrupted", &e))??;
-        if let Some(told) = told {
-            self.tell(record, told);
-        }
-        for setup in project::config(Path::new(&record.root))?.setup.into_values() {
-            for command in setup.commands {
-                self.tell(record, command.clone());
-                self.set_up(live, &command).await?;
-            }
-        }
-        fs::write(&marker, "").map_err(|e| Problem::internal("could not note that the worktree is ready", &e))
-    }
-
-    async fn set_up(&self, live: &Live, command: &str) -> Result<(), Problem> {
-        let path = live.lease.dir().join("setup.log");
-        let failed = |e: std::io::Error| Problem::internal("could not keep the setup's output", &e);
-        let file = fs::File::create(&path).map_err(failed)?;
-        let both = file.try_clone().map_err(failed)?;
-        let argv = ["sh", "-c", command].map(str::to_owned).to_vec();
-        let id = format!("setup-{}", clock::id());
-        let ran = Command { id, argv, env: BTreeMap::new(), seconds: SETUP };
-        let said = match machine::run_inside(&live.sandbox, ran, file, both).await {
-            Ok(Exit::Code(0)) => return Ok(()),
-            Ok(exit) => format!("{command:?} ended with {exit:?}"),
-            Err(error) => chain(&error),
-        };
-        let end = crate::run::tail(&path, 4000).unwrap_or_default();
-        Err(Problem::new(ProblemKind::Failed, "setup_failed", format!("the setup could not be made: {said}"))
-            .hint("run the command yourself to see more, or change [setup] in offshoot.toml")
-            .detail(String::from_utf8_lossy(&end)))
-    }
-
-    fn write_env_file(&self, record: &TaskRecord, path: &Path, lease: &Lease) -> Result<(), Problem> {
-        let Some(name) = self.env_file(record)? else { return Ok(()) };
-        let file = path.join(&name);
-        let failed = |e: std::io::Error| Problem::internal("could not write the file for variables", &e);
-        let there = match fs::read_to_string(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(failed)?,
-        };
-        if !there.is_empty() && is_tracked(lease, path, &name) {
-            self.tell(
-                record,
-                format!("{} is committed, so PORT and the like are not written there", name.display()),
-            );
-            return Ok(());
-        }
-        let config = project::config(Path::new(&record.root))?;
-        let terms = lease.terms();
-        let own = Own {
-            environment: terms.environment,
-            task: record.name.as_str(),
-            port: terms.env.get("PORT").and_then(|port| port.parse().ok()),
-            ports: &config.ports,
-            env: &config.environment.env,
-            exclude: Path::new(""),
-        };
-        if let Some(parent) = file.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        fs::write(&file, variables::file_text(&there, &variables::in_file(&own))).map_err(failed)?;
-        if !git_worktree::is_ignored(path, &name).unwrap_or(true) {
-            self.tell(
-                record,
-                format!("{0} is kept out of commits made here; add it to .gitignore, so that tools started elsewhere do not offer to commit it", name.display()),
-            );
-        }
-        Ok(())
-    }
-
-    fn tell(&self, record: &TaskRecord, step: String) {
-        let run = record.run().map(|r| r.id);
-        if let Err(problem) = self.inner.ledger.append(record.id, run, vec![Event::Preparing { step }]) {
-            tracing::warn!(%problem, "could not record progress");
-        }
     }
 
     /// Says what stands against taking a task's environment away, before anything is recorded or deleted.
@@ -473,10 +362,6 @@ impl Engine {
     }
 }
 
-fn short(commit: &str) -> &str {
-    commit.get(..10).unwrap_or(commit)
-}
-
 /// The place, or one beside it if that is taken.
 fn free_place(wanted: PathBuf) -> Result<PathBuf, Problem> {
     let parent = wanted.parent().unwrap_or(Path::new("/"));
@@ -501,40 +386,4 @@ fn free_place(wanted: PathBuf) -> Result<PathBuf, Problem> {
             format!("{} and {PLACES} more places beside it exist already", parent.join(&name).display()),
         )
     })
-}
-
-/// Copies what `.worktreeinclude` of the main checkout names. What was done, in words, if anything was.
-fn copy_included(record: &TaskRecord, path: &Path) -> Result<Option<String>, Problem> {
-    let git = |e| project::git_problem("the files to copy could not be listed", &e);
-    let repository = project::repository_of(&record.root)?;
-    let root = repository.main_root().map_err(git)?;
-    let list = root.join(INCLUDE);
-    if repository.is_bare() || !list.is_file() {
-        return Ok(None);
-    }
-    let main = project::discover(&root)?;
-    let (paths, more) = git_worktree::included(&main, &list).map_err(git)?;
-    let copied = copy::files(&root, path, &paths)
-        .map_err(|e| Problem::internal("could not copy ignored files of the checkout", &e))?;
-    let mut told = format!("copied {} files named in {INCLUDE}", copied.files);
-    if copied.shared > 0 {
-        told.push_str(&format!(", {} KiB by reflink (no space taken)", copied.shared >> 10));
-    }
-    if copied.bytes > 0 {
-        told.push_str(&format!(", {} KiB as bytes", copied.bytes >> 10));
-    }
-    if copied.too_much > 0 || more {
-        told.push_str(&format!(
-            "; {} left out: more than {} MiB, and this file system has no reflinks",
-            copied.too_much,
-            copy::MAX_BYTES >> 20
-        ));
-    }
-    Ok(Some(told))
-}
-
-/// Whether git has the file in its index.
-fn is_tracked(lease: &Lease, path: &Path, name: &Path) -> bool {
-    let git_dir = lease.git_variables().remove(inside::GIT_DIR_VARIABLE);
-    git_dir.is_some_and(|git_dir| git_worktree::is_tracked(path, Path::new(&git_dir), name).unwrap_or(true))
 }

@@ -309,6 +309,7 @@ impl Lease {
         {
             tracing::warn!(environment = %self.terms.environment, %error, "did not go down when asked");
         }
+        worktree::beside::end(&self.dir).map_err(LeaseError::Cleanup)?;
         offshoot_sandbox::end(&self.dir).map_err(LeaseError::Cleanup)
     }
 
@@ -352,6 +353,7 @@ impl Lease {
 
 /// Deletes the directory of an environment; also one that never became whole.
 pub fn discard_dir(layout: &Layout, id: EnvironmentId) -> io::Result<()> {
+    worktree::beside::end(&layout.environment(id)).map_err(io::Error::other)?;
     offshoot_sandbox::end(&layout.environment(id)).map_err(io::Error::other)?;
     if let Ok(lease) = Lease::open(layout, id) {
         worktree::discard(layout, &lease)?;

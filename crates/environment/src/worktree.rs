@@ -6,11 +6,13 @@
 //!
 //! - `place`: where a worktree goes
 //! - `variables`: what its processes have in their environment
+//! - `beside`: its services, in a sandbox of their own
 //! - `copy`: ignored files of the main checkout, copied without taking their space where the file system can
 //!
 //! Bringing up is idempotent: what a crash cut off is found and finished, what a person deleted is made again. Nothing of
 //! a worktree is deleted that is not moved aside first, and never anything of one that was adopted.
 
+pub mod beside;
 pub mod copy;
 pub mod place;
 pub mod variables;

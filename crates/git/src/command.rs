@@ -141,6 +141,10 @@ const CAP: usize = 256 << 20;
 const LOWEST: i32 = 19;
 /// What is read at a time: what a pipe holds.
 const CHUNK: usize = 64 << 10;
+/// How often a command is tried again that met a worktree in the making, and the pause: git is there within a millisecond, a
+/// loaded machine within a second.
+const HALF_MADE: u32 = 50;
+const HALF_MADE_PAUSE: Duration = Duration::from_millis(20);
 /// What is kept of standard error.
 const STDERR: usize = 4 << 10;
 
@@ -337,7 +341,24 @@ impl<'a> Git<'a> {
         self.args.first().map(|arg| clean(arg.as_encoded_bytes())).unwrap_or_default()
     }
 
-    fn run_unchecked(self) -> Result<Output, GitError> {
+    fn run_unchecked(mut self) -> Result<Output, GitError> {
+        for _ in 0..HALF_MADE {
+            let again = match &self.input {
+                Input::Nothing => Input::Nothing,
+                Input::Bytes(bytes) => Input::Bytes(bytes.clone()),
+                Input::Stream(_) => break,
+            };
+            let output = self.once()?;
+            if !met_half_made(&output) {
+                return Ok(output);
+            }
+            thread::sleep(HALF_MADE_PAUSE);
+            self.input = again;
+        }
+        self.once()
+    }
+
+    fn once(&mut self) -> Result<Output, GitError> {
         let operation = self.operation();
         let started = Instant::now();
         let mut command = self.command();
@@ -349,7 +370,8 @@ impl<'a> Git<'a> {
             // Best effort: it is no slower for anybody else if this fails.
             let _ = setpriority_process(Some(Pid::from_child(&child)), LOWEST);
         }
-        let Self { args, cwd, limit, cap, truncate, input, .. } = self;
+        let Self { ref args, ref cwd, limit, cap, truncate, .. } = *self;
+        let input = std::mem::replace(&mut self.input, Input::Nothing);
         let ended = attend(child, input, cap, limit)
             .map_err(|source| GitError::Start { operation: operation.clone(), source })?;
         tracing::debug!(
@@ -415,6 +437,14 @@ impl<'a> Git<'a> {
         }
         command
     }
+}
+
+/// Whether git read what another git was just writing: a worktree in the making has a file `commondir` that is empty for
+/// a moment, and whoever goes through all worktrees then gives up. It has changed nothing by then.
+fn met_half_made(output: &Output) -> bool {
+    output.code == Some(128)
+        && output.stderr.contains("failed to read ")
+        && output.stderr.contains("/commondir: ")
 }
 
 struct Ended {

@@ -7,7 +7,7 @@ use offshoot_core::api::{AdoptParams, TaskView};
 use crate::{
     commands::run::{check_name, note},
     failure::Outcome,
-    session::{Session, search_path},
+    session::{Session, own_variables, search_path},
     watching::{patiently, until_up},
 };
 
@@ -31,6 +31,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         name: args.name,
         target: args.into,
         search_path: search_path(),
+        session: own_variables(),
     };
     let work = session.client.post("/v1/worktrees/adopt", &params);
     let view: TaskView = patiently(&session.screen, "adopting the worktree", work).await?;

@@ -14,7 +14,7 @@ use crate::{
     },
     failure::Outcome,
     project,
-    session::{Session, search_path, variables},
+    session::{Session, own_variables, search_path, variables},
     text::span,
     watching::{patiently, until_up},
 };
@@ -94,6 +94,7 @@ async fn up(args: Up, session: &Session) -> Outcome {
         env: variables(&args.pass_env)?,
         allow: args.allow,
         search_path: search_path(),
+        session: own_variables(),
         isolation: args.isolation.map(Into::into),
         ..TaskParams::default()
     };

@@ -14,7 +14,7 @@ use offshoot_core::{
 use crate::{
     failure::{Failure, Outcome},
     project, render,
-    session::{Session, search_path, variables},
+    session::{Session, own_variables, search_path, variables},
     text::escape_line,
     watching::{patiently, until_over},
 };
@@ -125,6 +125,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         permission: args.permission.map(Into::into),
         instructions: args.instructions.as_deref().map(instructions).transpose()?,
         search_path: search_path(),
+        session: own_variables(),
         by_hand: false,
         isolation: args.isolation.map(Into::into),
     };

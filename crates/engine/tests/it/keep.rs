@@ -195,3 +195,34 @@ fn the_users_repository_stays_as_it_is() {
     stage.close();
     stage.unchanged(&before);
 }
+
+#[test]
+fn what_is_thrown_away_while_it_is_made_is_not_there() {
+    let stage = Stage::new();
+    stage.write("offshoot.toml", "[setup.all]\ncommands = [\"sleep 2\"]\n");
+    stage.git(&["add", "-A"]);
+    stage.git(&["commit", "-qm", "A setup"]);
+    stage.start(None);
+    let by_hand = |name: &str| {
+        stage.post("/v1/tasks", json!({ "path": stage.repo, "by_hand": true, "name": name })).ok();
+        stage.task(name)["id"].clone()
+    };
+    let one = by_hand("one");
+    stage.wait("setup", |e| {
+        e["task"] == one
+            && e["event"]["type"] == "preparing"
+            && e["event"]["step"].to_string().contains("sleep")
+    });
+    let view = stage.post("/v1/tasks/one/discard", json!({ "force": true })).ok();
+    assert!(view["kept"].to_string().contains("still being made"), "{view}");
+    // It waits for the same setup, so the first is over then.
+    let two = by_hand("two");
+    stage.wait("rest", |e| e["task"] == two && e["event"]["type"] == "agent_resting");
+    let made = stage
+        .entries()
+        .into_iter()
+        .find(|e| e["task"] == one && e["event"]["type"] == "environment_creating");
+    assert!(made.is_none(), "{made:?}");
+    assert!(!stage.post("/v1/prune", json!({})).ok().to_string().contains("no task knows it"));
+    stage.close();
+}

@@ -149,6 +149,8 @@ fn three_repositories_are_one_task() {
         "{}",
         task["notices"]
     );
+    let listed = stage.get(&format!("/v1/tasks?path={}", all.front.display())).ok();
+    assert_eq!(listed["tasks"][0]["task"]["name"], "work", "found in each of its repositories");
     let diff = stage.get("/v1/tasks/work/diff").ok();
     let paths: Vec<_> = diff["files"].as_array().unwrap().iter().map(|f| f["path"].clone()).collect();
     assert_eq!(json!(paths), json!(["api/one.txt", "front/ui.txt", "lib/lib.txt"]));

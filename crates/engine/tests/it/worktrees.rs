@@ -386,3 +386,83 @@ fn what_others_made_is_taken_up_and_stays_theirs() {
     stage.git(&["worktree", "remove", "--force", theirs.to_str().unwrap()]);
     close(&stage);
 }
+
+const COUNTER: &str = r#"{"services": [{"name": "counter", "use": "host", "ports": [7000],
+  "inject": {"COUNTER_URL": "tcp://{host}:{port}"}, "command": "exec python3 -m http.server 7000"}]}"#;
+
+/// A stage whose project runs on a service that serves the commit's files.
+fn with_service() -> Stage {
+    let stage = Stage::new();
+    stage.write("services.json", COUNTER);
+    stage.git(&["add", "-A"]);
+    stage.git(&["commit", "-q", "-m", "A service"]);
+    stage
+}
+
+const ASK: &str = "python3 -c \"import os, urllib.request as u; print(u.urlopen(os.environ['COUNTER_URL'].replace('tcp', 'http') + '/stage.txt').read().decode())\"";
+
+#[test]
+fn services_run_beside_a_worktree() {
+    let stage = with_service();
+    stage.start(None);
+    let mut urls = Vec::new();
+    for name in ["one", "two"] {
+        let task = run(&stage, name, &format!("Ask\n@shell {ASK} > said.txt\n@say done"));
+        assert_eq!(task["state"], "complete", "{task}");
+        assert_eq!(task["environment"]["services"][0]["state"], "ready", "{task}");
+        let said = fs::read_to_string(tree(&stage, name).join("said.txt")).unwrap();
+        assert_eq!(said.trim(), stage.path().display().to_string(), "it runs over the commit's files");
+        let file = fs::read_to_string(tree(&stage, name).join(".env.local")).unwrap();
+        urls.push(
+            file.lines().find(|line| line.starts_with("COUNTER_URL=tcp://127.0.0.1:")).unwrap().to_owned(),
+        );
+    }
+    assert_ne!(urls[0], urls[1], "each has its own");
+    // The daemon may go, and whatever runs is found again; so it is when all processes are gone.
+    stage.kill();
+    stage.start(None);
+    let exec = stage.exec("one", ASK);
+    assert_eq!(stage.output("one", &exec).1, Some(0));
+    kill_process(stage.shim("one"), Signal::KILL).unwrap();
+    let lost = stage.task("one")["id"].clone();
+    stage.wait("loss", |e| e["task"] == lost && e["event"]["type"] == "environment_lost");
+    let exec = stage.exec("one", ASK);
+    assert_eq!(stage.output("one", &exec).1, Some(0));
+    close(&stage);
+}
+
+#[test]
+fn a_daemon_that_dies_while_services_come_up_leaves_nothing() {
+    for fault in ["beside.up", "service.started", "lease.described"] {
+        let stage = with_service();
+        stage.start(Some(fault));
+        let _ = stage.request("POST", "/v1/tasks", Some(&params(&stage, "one", "Nothing\n@say done")));
+        stage.died();
+        stage.start(None);
+        let task = stage.over("one", 1);
+        assert_eq!(task["state"], "complete", "{fault}: {task}");
+        close(&stage);
+    }
+}
+
+#[test]
+fn a_worktree_has_the_variables_of_who_asks() {
+    let stage = Stage::new();
+    stage.start(None);
+    let mut asked = params(&stage, "one", "Look\n@shell env > said.txt\n@say done");
+    asked["session"] = json!([
+        { "name": "CARGO_HOME", "value": "/x/cargo" }, { "name": "SECRET_KEY", "value": "no" }
+    ]);
+    stage.post("/v1/tasks", asked.clone()).ok();
+    stage.over("one", 1);
+    let said = fs::read_to_string(tree(&stage, "one").join("said.txt")).unwrap();
+    assert!(said.contains("CARGO_HOME=/x/cargo\n") && !said.contains("SECRET_KEY"), "{said}");
+    // No such variable goes into a sandbox.
+    asked["name"] = json!("boxed");
+    asked["isolation"] = json!("sandbox");
+    stage.post("/v1/tasks", asked).ok();
+    stage.over("boxed", 1);
+    let exec = stage.exec("boxed", "cat said.txt; env");
+    assert!(!stage.output("boxed", &exec).0.contains("/x/cargo"));
+    close(&stage);
+}

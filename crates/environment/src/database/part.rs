@@ -154,6 +154,21 @@ impl Part {
         injected.iter().map(|(name, template)| (name.clone(), template.render(&values))).collect()
     }
 
+    /// The same for processes without a boundary, who go to the server themselves.
+    pub fn env_outside(&self) -> BTreeMap<String, String> {
+        let values = Values {
+            host: self.host.clone(),
+            address: self.host.clone(),
+            port: self.host_port,
+            user: self.user.clone(),
+            password: self.password.clone(),
+            database: self.database.clone(),
+            schema: self.schema.clone(),
+        };
+        let injected = self.service.injected();
+        injected.iter().map(|(name, template)| (name.clone(), template.render(&values))).collect()
+    }
+
     /// What is told of it.
     pub fn view(&self) -> ServiceView {
         let what = if self.schema.is_empty() { "database" } else { "schema" };

@@ -230,11 +230,16 @@ fn plan(at: &Place<'_>, recipe: Recipe) -> Plan {
 }
 
 fn injected(service: &Service, address: Ipv4Addr) -> BTreeMap<String, String> {
+    told(service, service.name.to_string(), address.to_string(), service.port().unwrap_or_default())
+}
+
+/// What is told of a service that is found there.
+fn told(service: &Service, host: String, address: String, port: u16) -> BTreeMap<String, String> {
     let credentials = service.credentials();
     let values = Values {
-        host: service.name.to_string(),
-        address: address.to_string(),
-        port: service.port().unwrap_or_default(),
+        host,
+        address,
+        port,
         user: credentials.user,
         password: credentials.password,
         database: credentials.database,
@@ -245,6 +250,11 @@ fn injected(service: &Service, address: Ipv4Addr) -> BTreeMap<String, String> {
 }
 
 impl Plan {
+    /// Variables of whoever finds it at another place than inside.
+    pub fn injected(&self, address: &str, port: u16) -> BTreeMap<String, String> {
+        told(&self.service, address.to_owned(), address.to_owned(), port)
+    }
+
     /// What is told of it.
     pub fn view(&self) -> ServiceView {
         let runs = match &self.service.source {

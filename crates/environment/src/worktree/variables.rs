@@ -8,74 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use offshoot_core::{config::PortsConfig, id::EnvironmentId};
+use offshoot_core::{config::PortsConfig, id::EnvironmentId, isolation::is_of_host};
 
 use crate::ports;
-
-/// Variables of the host that processes may need to find tools, screens and the user's own settings by. No keys.
-pub const HOST: &[&str] = &[
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LANGUAGE",
-    "TZ",
-    "TMPDIR",
-    "EDITOR",
-    "VISUAL",
-    "PAGER",
-    // Networks and trust.
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "NODE_EXTRA_CA_CERTS",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    // Sessions: agents, keyrings and screens of the user's.
-    "SSH_AUTH_SOCK",
-    "GPG_AGENT_INFO",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "DISPLAY",
-    "WAYLAND_DISPLAY",
-    "XAUTHORITY",
-    // Where version managers and package managers live.
-    "CARGO_HOME",
-    "RUSTUP_HOME",
-    "GOPATH",
-    "GOROOT",
-    "NVM_DIR",
-    "FNM_DIR",
-    "VOLTA_HOME",
-    "PNPM_HOME",
-    "BUN_INSTALL",
-    "DENO_DIR",
-    "PYENV_ROOT",
-    "RBENV_ROOT",
-    "ASDF_DIR",
-    "ASDF_DATA_DIR",
-    "MISE_DATA_DIR",
-    "SDKMAN_DIR",
-    "JAVA_HOME",
-    "ANDROID_HOME",
-    "HOMEBREW_PREFIX",
-    "UV_CACHE_DIR",
-    "PIP_CACHE_DIR",
-    "NPM_CONFIG_CACHE",
-    // Where agents keep their own settings and log-ins.
-    "CLAUDE_CONFIG_DIR",
-    "CODEX_HOME",
-    "GEMINI_CLI_HOME",
-];
-/// The same by how they begin.
-pub const PREFIXES: &[&str] = &["LC_", "XDG_", "OFFSHOOT_"];
 
 /// What belongs to one environment.
 #[derive(Clone, Debug)]
@@ -100,10 +35,7 @@ pub fn all(
     search_path: &str,
     own: &Own<'_>,
 ) -> BTreeMap<String, String> {
-    let allowed = |name: &str| HOST.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    // A fault point is for the daemon that was told of it.
-    let mut env: BTreeMap<_, _> =
-        host.filter(|(name, _)| allowed(name) && name != "OFFSHOOT_FAULT").collect();
+    let mut env: BTreeMap<_, _> = host.filter(|(name, _)| is_of_host(name)).collect();
     env.insert("PATH".to_owned(), search_path.to_owned());
     env.insert("TERM".to_owned(), "xterm-256color".to_owned());
     env.insert("OFFSHOOT".to_owned(), "1".to_owned());

@@ -469,3 +469,21 @@ fn ignored_files_are_found_by_a_list() {
     );
     assert!(!more);
 }
+
+#[test]
+fn one_in_the_making_is_waited_for() {
+    let fixture = Fixture::new();
+    let tree = add(&fixture, "one", BRANCH).unwrap();
+    let repo = fixture.repository();
+    // As git leaves it for a moment while it makes one.
+    let file = tree.added.git_dir.join("commondir");
+    let text = fs::read(&file).unwrap();
+    fs::write(&file, "").unwrap();
+    assert!(try_git(&fixture.repo, &["worktree", "list"]).is_err());
+    let other = thread::spawn(move || {
+        (0..1000).for_each(|_| thread::yield_now());
+        fs::write(&file, text).unwrap();
+    });
+    assert_eq!(repo.linked().unwrap().len(), 2);
+    other.join().unwrap();
+}
