@@ -832,6 +832,12 @@ export interface components {
              */
             search_path?: string | null;
             /**
+             * @description The caller's own variables for a worktree, where processes are his: of these, those on a list (docs/worktrees.md). None
+             *     goes into a sandbox.
+             * @default []
+             */
+            session?: components["schemas"]["Variable"][];
+            /**
              * @description Where a landing goes; the branch of the main checkout if not named.
              * @default null
              */
@@ -3193,6 +3199,12 @@ export interface components {
              * @default null
              */
             search_path?: string | null;
+            /**
+             * @description The caller's own variables for a worktree, where processes are his: of these, those on a list (docs/worktrees.md). None
+             *     goes into a sandbox.
+             * @default []
+             */
+            session?: components["schemas"]["Variable"][];
         };
         /** @description A task with its runs and its environment, as the log tells. */
         TaskRecord: {

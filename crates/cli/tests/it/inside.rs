@@ -1,6 +1,6 @@
 //! The real agent CLIs inside real environments, offline: each talks with the scripted model on this machine's
 //! loopback, which its task is allowed to reach. What each is taken through: work and a follow-up that resumes its
-//! session; the model that was chosen; the daemon killed in the middle of a turn; a stop and a killed agent, with
+//! session; the model that was chosen; work in a worktree with a person answering; the daemon killed in the middle of a turn; a stop and a killed agent, with
 //! nobody finishing alone.
 //!
 //! `OFFSHOOT_TEST_AGENTS` names the agents that are meant (`make test` and none named: claude, codex, gemini; `make
@@ -9,6 +9,7 @@
 //! Aider has no tools, so what others do by a tool it does by a model that is long in answering.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::Duration,
@@ -224,6 +225,49 @@ impl Inside {
         }
     }
 
+    /// In a worktree, as the user's own process with the user's own settings: each command is put to a person.
+    fn works_in_a_worktree(&self) {
+        let url = format!("http://127.0.0.1:{}", self.port());
+        if self.agent == "codex" {
+            // As somebody has it who uses a provider of his own.
+            let dir = self.stage.path().join(".codex");
+            fs::create_dir(&dir).unwrap();
+            let provider =
+                format!("base_url = \"{url}/v1\"\nenv_key = \"OPENAI_API_KEY\"\nwire_api = \"responses\"\n");
+            let text = format!("model_provider = \"own\"\n[model_providers.own]\nname = \"own\"\n{provider}");
+            fs::write(dir.join("config.toml"), text).unwrap();
+        }
+        let prompt = "go\n@write a.txt one\n@shell git add a.txt && git commit -qm 'Add a'\n@say all done";
+        let keys = ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"];
+        let mut arguments =
+            vec!["run", prompt, "--agent", self.agent, "--name", "tree", "--isolation", "worktree"];
+        arguments.extend(keys.iter().flat_map(|name| ["--pass-env", *name]));
+        let mut command = self.command(&arguments);
+        command.env("ANTHROPIC_BASE_URL", &url).env("OPENAI_BASE_URL", format!("{url}/v1"));
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        let mut child =
+            self.command(&["--json", "logs", "-f", "tree"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut asked = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let event = serde_json::from_str::<Value>(&line.unwrap()).unwrap()["event"].clone();
+            if event["type"] == "approval_requested" {
+                self.offshoot(&["approve", &format!("tree/{}", event["number"])]).ok();
+                asked.push(event.to_string());
+            }
+        }
+        child.wait().unwrap();
+        let task = self.task("tree");
+        assert_eq!(task["state"], "complete", "{task}\n{asked:?}\n{:#?}", self.model.seen());
+        assert!(asked.iter().any(|asked| asked.contains("git commit")), "{asked:?}");
+        assert_eq!(self.git(&["show", "offshoot/tree:a.txt"]), "one\n");
+        assert_eq!(self.git(&["log", "-1", "--format=%s", "offshoot/tree"]), "Add a\n", "its own commit");
+        assert_eq!(self.git(&["diff", "--name-only", "main", "offshoot/tree"]), "a.txt\n");
+        self.offshoot(&["land", "tree"]).ok();
+        assert_eq!(self.git(&["worktree", "list"]).lines().count(), 1);
+        self.nothing_remembered();
+    }
+
     /// The model that was chosen is the one the server is asked for, also by a follow-up, which may choose another.
     fn asks_the_chosen_model(&self) {
         // Neither is the agent's own default; agents ask for a current model instead of one that has been withdrawn.
@@ -370,6 +414,14 @@ macro_rules! agents {
             fn asks() {
                 if let Some(inside) = Inside::new($agent).filter(Inside::has_tools) {
                     inside.asks();
+                }
+            }
+
+            #[test]
+            fn works_in_a_worktree() {
+                let own_log_in = |inside: &Inside| ["claude", "codex"].contains(&inside.agent);
+                if let Some(inside) = Inside::new($agent).filter(own_log_in) {
+                    inside.works_in_a_worktree();
                 }
             }
 
