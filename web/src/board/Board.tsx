@@ -1,6 +1,6 @@
 /** All tasks, sorted by who waits for the person. */
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
-import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from 'react';
+import { startTransition, useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from 'react';
 import type { TaskView } from '../api';
 import { live, useConnection, useTasks } from '../live';
 import { ask, stop } from '../task/actions';
@@ -21,6 +21,8 @@ import { useHeld } from './useHeld';
 
 const NONE: readonly TaskView[] = [];
 const LANDED = 'Landed';
+/** Rows of a lane that are drawn at once: more than fit a screen. */
+const FIRST = 30;
 
 export default function Board() {
   const { q = '', group } = useSearch({ from: '/shell/' });
@@ -28,6 +30,7 @@ export default function Board() {
   const navigate = useNavigate({ from: '/' });
   // Deferred: a flood of news is drawn in slices that do not hold up what the person does.
   const all = useDeferredValue(useTasks());
+  const there = all !== undefined;
   const tasks = useMemo(() => all?.filter(({ task }) => task.state !== 'discarded') ?? NONE, [all]);
   const query = useDeferredValue(q);
   const list = useRef<HTMLDivElement>(null);
@@ -44,6 +47,14 @@ export default function Board() {
   const { sections, waiting, release } = useHeld(list, next, `${by} ${query}`, selected.size > 0);
   const open = (section: Section) => query !== '' || !folded.includes(section.key);
   const visible = sections.filter(open).flatMap((section) => section.tasks);
+  // What fits the screen is drawn first, the rest right after it.
+  const [room, setRoom] = useState(FIRST);
+  useEffect(() => {
+    if (there)
+      startTransition(() => {
+        setRoom(Infinity);
+      });
+  }, [there]);
   const chosen = tasks.filter(({ task }) => selected.has(task.id));
 
   const landedOpen = !folded.includes(LANDED);
@@ -51,7 +62,6 @@ export default function Board() {
     if (landedOpen) live.includeOver();
   }, [landedOpen]);
 
-  const there = all !== undefined;
   useEffect(() => {
     if (there) performance.mark('board');
   }, [there]);
@@ -276,7 +286,7 @@ export default function Board() {
               );
             }}
           >
-            {section.tasks.map((view) => (
+            {section.tasks.slice(0, room).map((view) => (
               <Row
                 key={view.task.id}
                 view={view}

@@ -10,7 +10,7 @@ import { Empty } from '../ui/Empty';
 import { bytes, count } from '../ui/figures';
 import { ProblemBox } from '../ui/ProblemBox';
 import { StateShape, words } from '../ui/State';
-import { oneLine } from '../ui/text';
+import { baseName, oneLine } from '../ui/text';
 import { Elapsed } from '../ui/Time';
 import { complain } from '../ui/toasts';
 
@@ -33,6 +33,7 @@ export default function Capacity() {
           <Gauges view={view} />
           <Waiting tasks={tasks} view={view} />
           <Environments view={view} tasks={tasks} />
+          <Layers />
           <CleanUp />
         </>
       )}
@@ -240,6 +241,56 @@ function Environments({ view, tasks }: { view: CapacityView; tasks: readonly Tas
   );
 }
 
+/** What is kept on disk, by layer, and who stands on it. */
+function Layers() {
+  const layers = useQuery({
+    queryKey: ['layers'],
+    queryFn: ({ signal }) => request('get', '/v1/layers', { signal }),
+    staleTime: 30_000,
+  });
+  if (layers.error) return <ProblemBox error={layers.error} />;
+  if (!layers.data) return <p className="text-sm text-muted">Measuring the disk…</p>;
+  const { layers: list, environments_bytes, images_bytes } = layers.data;
+  return (
+    <section>
+      <h2 className="font-medium">
+        Layers on disk <span className="text-muted">{list.length}</span>
+      </h2>
+      <p className="text-sm text-muted">
+        Shared by all environments. Besides them, environments wrote {bytes(environments_bytes)}, and images
+        of services take {bytes(images_bytes)}.
+      </p>
+      {list.length > 0 && (
+        <table className="mt-2 w-full border-t border-line text-sm">
+          <thead className="text-left text-xs text-muted">
+            <tr className="border-b border-line/60 *:px-2 *:py-1.5 *:font-normal">
+              <th>Layer</th>
+              <th>Repository</th>
+              <th className="text-right">Disk</th>
+              <th className="phone:hidden">Who stands on it</th>
+            </tr>
+          </thead>
+          <tbody>
+            {list.map((layer) => (
+              <tr key={layer.id} className="border-b border-line/60 *:px-2 *:py-1.5 hover:bg-hover">
+                <td>
+                  {layer.kind ?? 'layer'}{' '}
+                  <code className="font-mono text-xs text-muted">{layer.id.slice(0, 10)}</code>
+                </td>
+                <td>{baseName(layer.root)}</td>
+                <td className="text-right whitespace-nowrap">{bytes(layer.bytes)}</td>
+                <td className="text-muted phone:hidden">
+                  {layer.tasks.length === 0 ? 'nobody' : layer.tasks.map(oneLine).join(', ')}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}
+
 /** What nobody needs any more goes; work that is not landed never does. */
 function CleanUp() {
   const [busy, setBusy] = useState(false);
@@ -248,7 +299,7 @@ function CleanUp() {
     setBusy(true);
     try {
       setDone(await request('post', '/v1/prune', {}));
-      await queries.invalidateQueries({ queryKey: ['capacity'] });
+      await queries.invalidateQueries();
     } catch (error) {
       complain(Problem.of(error), 'Nothing was cleaned up');
     }

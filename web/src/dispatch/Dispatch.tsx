@@ -179,7 +179,12 @@ export default function Dispatch() {
         <More draft={draft} onChange={change} />
       </div>
       <aside className="flex flex-col gap-4 md:sticky md:top-8 md:self-start phone:contents">
-        <Forecast path={useDeferredValue(path.trim())} prompts={prompts} many={draft.many} />
+        <Forecast
+          path={useDeferredValue(path.trim())}
+          prompts={prompts}
+          many={draft.many}
+          ask={prompts[0] === undefined ? undefined : params({ ...draft, path }, prompts[0])}
+        />
         <div className="flex flex-col gap-2 phone:sticky phone:bottom-0 phone:order-last phone:-mx-4 phone:border-t phone:border-line phone:bg-bg phone:p-3">
           <Button
             type="submit"
