@@ -17,7 +17,8 @@ use std::{
 use offshoot_core::fault;
 
 use crate::{
-    command::{Git, GitError},
+    command::{Git, GitError, quoted_for_path_list},
+    land::LandError,
     oid::Oid,
     path::escape,
     publish::swap,
@@ -38,6 +39,17 @@ impl From<GitError> for CheckoutError {
     }
 }
 
+impl CheckoutError {
+    /// The same as a landing says it.
+    pub fn about(self, worktree: PathBuf) -> LandError {
+        match self {
+            Self::LocalChanges(paths) => LandError::LocalChanges { worktree, paths },
+            Self::Busy(what) => LandError::Busy { worktree, what },
+            Self::Git(error) => error.into(),
+        }
+    }
+}
+
 pub(crate) struct Advance<'a> {
     pub branch: &'a str,
     pub old: &'a Oid,
@@ -48,6 +60,8 @@ pub(crate) struct Advance<'a> {
 
 /// What stands in an `index.lock` that is ours.
 const MARK: &[u8] = b"offshoot is landing here\n";
+/// What stands against everything as long as it is there.
+const LOCKED: &str = "another git command (there is an index.lock)";
 /// What git calls a merge, rebase … that has been begun.
 const UNDER_WAY: &[(&str, &str)] = &[
     ("MERGE_HEAD", "a merge"),
@@ -65,6 +79,19 @@ pub(crate) fn advance(root: &Path, step: &Advance<'_>) -> Result<bool, CheckoutE
     with_index(root, |work| work.advance(step))
 }
 
+/// The same as [`check`] for somebody who only asks: without git's lock, and with `objects` of a store beside the
+/// repository's own, so that nothing is brought there. What is written meanwhile may make the answer wrong.
+pub(crate) fn foretell(root: &Path, step: &Advance<'_>, objects: &Path) -> Result<(), CheckoutError> {
+    let repo = open(root)?;
+    refuse_under_way(&repo)?;
+    if repo.git_dir().join("index.lock").exists() {
+        return Err(CheckoutError::Busy(LOCKED));
+    }
+    let own = tempfile::tempdir().map_err(GitError::io("make a directory in", &std::env::temp_dir()))?;
+    let index = own.path().join("index");
+    Work { filters: repo.filter_drivers()?, repo: &repo, index, objects: Some(objects) }.begin(step)
+}
+
 /// Says what would stand against moving the work tree now, and writes nothing in it.
 pub(crate) fn check(root: &Path, step: &Advance<'_>) -> Result<(), CheckoutError> {
     with_index(root, |work| work.begin(step))
@@ -75,20 +102,19 @@ fn with_index<T>(
     act: impl FnOnce(&Work<'_>) -> Result<T, CheckoutError>,
 ) -> Result<T, CheckoutError> {
     let repo = open(root)?;
-    for (file, what) in UNDER_WAY {
-        if repo.git_dir().join(file).exists() {
-            return Err(CheckoutError::Busy(what));
-        }
-    }
-    let Some(lock) = IndexLock::take(repo.git_dir())? else {
-        return Err(CheckoutError::Busy("another git command (there is an index.lock)"));
-    };
-    let work =
-        Work { filters: repo.filter_drivers()?, repo: &repo, index: repo.git_dir().join("offshoot-index") };
+    refuse_under_way(&repo)?;
+    let Some(lock) = IndexLock::take(repo.git_dir())? else { return Err(CheckoutError::Busy(LOCKED)) };
+    let index = repo.git_dir().join("offshoot-index");
+    let work = Work { filters: repo.filter_drivers()?, repo: &repo, index, objects: None };
     let outcome = act(&work);
     work.remove_index();
     drop(lock);
     outcome
+}
+
+fn refuse_under_way(repo: &Repository) -> Result<(), CheckoutError> {
+    let begun = UNDER_WAY.iter().find(|(file, _)| repo.git_dir().join(file).exists());
+    begun.map_or(Ok(()), |(_, what)| Err(CheckoutError::Busy(what)))
 }
 
 /// Removes what a killed landing left beside a work tree's index.
@@ -99,7 +125,8 @@ pub(crate) fn clear_leftovers(root: &Path) -> Result<(), GitError> {
         return Ok(());
     }
     if let Some(lock) = IndexLock::take(repo.git_dir())? {
-        let work = Work { filters: Vec::new(), repo: &repo, index: repo.git_dir().join("offshoot-index") };
+        let index = repo.git_dir().join("offshoot-index");
+        let work = Work { filters: Vec::new(), repo: &repo, index, objects: None };
         work.remove_index();
         drop(lock);
     }
@@ -118,16 +145,23 @@ struct Work<'a> {
     filters: Vec<std::ffi::OsString>,
     /// The private copy.
     index: PathBuf,
+    /// Where objects are read besides.
+    objects: Option<&'a Path>,
 }
 
 impl Work<'_> {
     fn git(&self) -> Git<'static> {
-        self.repo
+        let git = self
+            .repo
             .git()
             .work_tree(self.repo.root())
             .without_filters(&self.filters)
             .env("GIT_INDEX_FILE", &self.index)
-            .limit(CHECKOUT)
+            .limit(CHECKOUT);
+        match self.objects {
+            Some(objects) => git.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted_for_path_list(objects)),
+            None => git,
+        }
     }
 
     fn remove_index(&self) {

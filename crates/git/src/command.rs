@@ -584,7 +584,7 @@ fn joined(prefix: &str, rest: &OsStr) -> OsString {
 }
 
 /// A path as an entry of a colon-separated list; git undoes C-style quotes there.
-fn quoted_for_path_list(path: &Path) -> OsString {
+pub(crate) fn quoted_for_path_list(path: &Path) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = path.as_os_str().as_bytes();
     if !bytes.iter().any(|b| matches!(b, b':' | b'"' | b'\n')) {

@@ -135,6 +135,58 @@ pub fn plan(store: &Store, repo: &Repository, task_head: &Oid, target: &str) -> 
     plan_onto(store, repo, task_head, target, &old)
 }
 
+/// What stands for a landing, and what against it.
+#[derive(Debug)]
+pub struct Forecast {
+    /// Where the target is.
+    pub target: Oid,
+    /// Commits that the task has and the target has not.
+    pub ahead: u64,
+    /// Commits that the target has and the task has not.
+    pub behind: u64,
+    /// By which way it would land now, or why it would not.
+    pub outcome: Result<How, LandError>,
+}
+
+/// Says what [`land`] would do now. The user's repository is read only; what is merged for it stays in the store.
+pub fn forecast(
+    store: &Store,
+    repo: &Repository,
+    head: &Oid,
+    target: &str,
+    squash: bool,
+) -> Result<Forecast, LandError> {
+    let old = repo.branch_commit(target)?.ok_or_else(|| LandError::NoTarget(target.to_owned()))?;
+    let plan = plan_onto(store, repo, head, target, &old);
+    let (ahead, behind) = store.ahead_behind(head, &old)?;
+    let outcome = plan.and_then(|plan| foretold(store, repo, head, target, &old, squash, plan));
+    Ok(Forecast { target: old, ahead, behind, outcome })
+}
+
+fn foretold(
+    store: &Store,
+    repo: &Repository,
+    head: &Oid,
+    target: &str,
+    old: &Oid,
+    squash: bool,
+    plan: Plan,
+) -> Result<How, LandError> {
+    let (new, how) = match plan {
+        Plan::UpToDate => return Ok(How::UpToDate),
+        Plan::Conflicts { files } => return Err(LandError::Conflicts { target: target.to_owned(), files }),
+        Plan::FastForward => (head.clone(), if squash { How::Squash } else { How::FastForward }),
+        Plan::Merge { tree } if squash && tree == store.tree_of(old)? => return Ok(How::UpToDate),
+        Plan::Merge { tree } => (tree, if squash { How::Squash } else { How::Merge }),
+    };
+    if let Some(place) = place(repo, target)? {
+        let step = Advance { branch: target, old, new: &new, resumed: false };
+        checkout::foretell(&place.path, &step, &store.own_objects_dir())
+            .map_err(|error| error.about(place.path))?;
+    }
+    Ok(how)
+}
+
 fn plan_onto(
     store: &Store,
     repo: &Repository,
@@ -280,20 +332,14 @@ pub(crate) fn complete(
             let advance = Advance { branch: &record.target, old: &record.old, new: &record.new, resumed };
             match checkout::advance(path, &advance) {
                 Ok(swapped) => swapped,
-                Err(CheckoutError::LocalChanges(paths)) => {
+                Err(CheckoutError::Git(error)) => return Err(error.into()),
+                Err(error) => {
                     // Half done work stays written down; what has not begun does not.
                     if !resumed {
                         record.remove(store, repo)?;
                     }
-                    return Err(LandError::LocalChanges { worktree: path.clone(), paths });
+                    return Err(error.about(path.clone()));
                 }
-                Err(CheckoutError::Busy(what)) => {
-                    if !resumed {
-                        record.remove(store, repo)?;
-                    }
-                    return Err(LandError::Busy { worktree: path.clone(), what });
-                }
-                Err(CheckoutError::Git(error)) => return Err(error.into()),
             }
         }
     };

@@ -3,7 +3,7 @@
 //! | room | what it owns |
 //! |---|---|
 //! | `command` | the one way git is started here: clean environment, nothing of a repository's config is run, limits |
-//! | [`oid`], [`path`], [`branch`] | object names, file names as text, branch names: pure |
+//! | [`oid`], [`path`], [`branch`], [`patch`] | object names, file names as text, branch names, patches taken apart: pure |
 //! | [`repository`] | the user's repository, read only |
 //! | [`store`], [`import`], [`view`] | a project's own object store: what goes in, what comes out of a run, how it is shown |
 //! | [`publish`] | a task's branch in the user's repository |
@@ -22,6 +22,7 @@ pub mod inside;
 pub mod land;
 pub mod merge;
 pub mod oid;
+pub mod patch;
 pub mod path;
 pub mod prepared;
 pub mod publish;

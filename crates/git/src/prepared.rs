@@ -8,7 +8,7 @@
 use offshoot_core::fault;
 
 use crate::{
-    checkout::{self, Advance, CheckoutError},
+    checkout::{self, Advance},
     land::{How, LandError, LandOptions, Landed, Record, complete, make, place, recover_one},
     oid::Oid,
     publish::deliver,
@@ -51,11 +51,7 @@ pub fn prepare(
     deliver(store, repo, &prepared.new)?;
     if let Some(place) = place {
         let step = Advance { branch: target, old: &prepared.old, new: &prepared.new, resumed: false };
-        checkout::check(&place.path, &step).map_err(|error| match error {
-            CheckoutError::LocalChanges(paths) => LandError::LocalChanges { worktree: place.path, paths },
-            CheckoutError::Busy(what) => LandError::Busy { worktree: place.path, what },
-            CheckoutError::Git(error) => error.into(),
-        })?;
+        checkout::check(&place.path, &step).map_err(|error| error.about(place.path))?;
     }
     Ok(prepared)
 }

@@ -119,6 +119,11 @@ impl Store {
         self.dir.join("base")
     }
 
+    /// Where all that runs brought back is, and by way of it everything else; for git that only reads.
+    pub(crate) fn own_objects_dir(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
     /// The commits at which history is cut off, to be written into each run's own repository.
     pub fn shallow(&self) -> Vec<Oid> {
         read_shallow(&self.dir.join("shallow"))

@@ -34,6 +34,8 @@ pub struct DiffOptions {
     pub paths: Vec<Vec<u8>>,
     /// Lines around a change.
     pub context: u32,
+    /// Lines that differ in whitespace only are the same.
+    pub ignore_whitespace: bool,
     /// Where the patch is cut off.
     pub max_bytes: usize,
     /// What stands before every path, with its slash; empty for nothing.
@@ -42,7 +44,13 @@ pub struct DiffOptions {
 
 impl Default for DiffOptions {
     fn default() -> Self {
-        Self { paths: Vec::new(), context: 3, max_bytes: 4 << 20, prefix: String::new() }
+        Self {
+            paths: Vec::new(),
+            context: 3,
+            ignore_whitespace: false,
+            max_bytes: 4 << 20,
+            prefix: String::new(),
+        }
     }
 }
 
@@ -100,6 +108,10 @@ pub struct FileChange {
     pub kind: FileKind,
     /// What it was before, if that differs.
     pub old_kind: Option<FileKind>,
+    /// Its mode and content before; `None` if it is new.
+    pub old: Option<(String, Oid)>,
+    /// Its mode and content now; `None` if it is gone.
+    pub new: Option<(String, Oid)>,
     /// Lines added.
     pub added: u64,
     /// Lines removed.
@@ -113,6 +125,10 @@ pub struct FileChange {
 pub struct Blob {
     /// What it is.
     pub kind: FileKind,
+    /// Its mode, as git writes it.
+    pub mode: String,
+    /// Its size, in bytes.
+    pub size: u64,
     /// Its content; of a link, where it points; of a directory or submodule, nothing.
     pub bytes: Vec<u8>,
     /// It is cut off.
@@ -176,6 +192,7 @@ impl Store {
                 format!("--dst-prefix=b/{0}", options.prefix),
             ])
             .arg(format!("-U{}", options.context))
+            .args(options.ignore_whitespace.then_some("-w"))
             .args([base.as_str(), head.as_str(), "--"])
             .args(options.paths.iter().map(|path| os(path)))
             .truncate(options.max_bytes)
@@ -220,26 +237,65 @@ impl Store {
 
     /// What stands at `path` (in bytes) in a commit; `None` if nothing does.
     pub fn blob(&self, commit: &Oid, path: &[u8], max: usize) -> Result<Option<Blob>, GitError> {
-        let path = path.strip_suffix(b"/").unwrap_or(path);
+        // Git refuses these, and nothing can stand there.
+        if path.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
+            return Ok(None);
+        }
         let out = self
             .git()
-            .args(["ls-tree", "-z", "--full-tree", commit.as_str(), "--"])
+            .args(["ls-tree", "-z", "-l", "--full-tree", commit.as_str(), "--"])
             .arg(os(path))
             .ok()?
             .stdout;
-        let Some((mode, oid)) = out.split(|b| *b == 0).find_map(|entry| {
+        let Some((mode, oid, size)) = out.split(|b| *b == 0).find_map(|entry| {
             let tab = entry.iter().position(|b| *b == b'\t').filter(|tab| &entry[tab + 1..] == path)?;
-            let mut fields = entry[..tab].split(|b| *b == b' ');
-            Some((fields.next()?, fields.nth(1).and_then(Oid::from_bytes)?))
+            let mut fields = entry[..tab].split(|b| *b == b' ').filter(|field| !field.is_empty());
+            Some((fields.next()?, fields.nth(1).and_then(Oid::from_bytes)?, fields.next()?))
         }) else {
             return Ok(None);
         };
         let kind = kind(mode).ok_or_else(|| GitError::unexpected("ls-tree", mode))?;
+        let mode = clean(mode);
+        let size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok()).unwrap_or(0);
         if matches!(kind, FileKind::Directory | FileKind::Submodule) {
-            return Ok(Some(Blob { kind, bytes: Vec::new(), truncated: false }));
+            return Ok(Some(Blob { kind, mode, size, bytes: Vec::new(), truncated: false }));
         }
-        let out = self.git().args(["cat-file", "blob", oid.as_str()]).truncate(max).ok()?;
-        Ok(Some(Blob { kind, bytes: out.stdout, truncated: out.truncated }))
+        let (bytes, truncated) = self.content(&oid, max)?;
+        Ok(Some(Blob { kind, mode, size, bytes, truncated }))
+    }
+
+    /// The content of a file by its object, and whether it was cut off.
+    pub fn content(&self, blob: &Oid, max: usize) -> Result<(Vec<u8>, bool), GitError> {
+        let out = self.git().args(["cat-file", "blob", blob.as_str()]).truncate(max).ok()?;
+        Ok((out.stdout, out.truncated))
+    }
+
+    /// The sizes of objects, in bytes; `None` for those that are not in the store.
+    pub fn sizes(&self, objects: &[Oid]) -> Result<Vec<Option<u64>>, GitError> {
+        if objects.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<String> = objects.iter().map(|oid| format!("{oid}\n")).collect();
+        let git = self.git().args(["cat-file", "--batch-check=%(objectsize)"]).input(names.concat());
+        let out = git.ok()?.stdout;
+        let mut lines = out.split(|b| *b == b'\n');
+        let size = |line: Option<&[u8]>| std::str::from_utf8(line?).ok()?.parse().ok();
+        Ok(objects.iter().map(|_| size(lines.next())).collect())
+    }
+
+    /// How many commits `a` has that `b` has not, and the other way round.
+    pub fn ahead_behind(&self, a: &Oid, b: &Oid) -> Result<(u64, u64), GitError> {
+        let range = format!("{a}...{b}");
+        let line = self.git().args(["rev-list", "--left-right", "--count", &range, "--"]).line()?;
+        let text = String::from_utf8_lossy(&line);
+        let numbers = text.split_once('\t').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        numbers.ok_or_else(|| GitError::unexpected("rev-list", &line))
+    }
+
+    /// The tree without files: what the first commit of a history is compared with.
+    pub fn empty_tree(&self) -> Result<Oid, GitError> {
+        let line = self.git().args(["hash-object", "-t", "tree", "--stdin"]).input(Vec::new()).line()?;
+        Oid::from_bytes(&line).ok_or_else(|| GitError::unexpected("hash-object", &line))
     }
 
     /// The tree of a commit.
@@ -299,7 +355,7 @@ fn parse_files(out: &[u8]) -> Option<Vec<FileChange>> {
     let mut files = Vec::new();
     while let Some(meta) = fields.next_if(|field| field.starts_with(b":")) {
         let parts: Vec<_> = meta[1..].split(|b| *b == b' ').collect();
-        let [old_mode, new_mode, _, _, letter] = parts[..] else { return None };
+        let [old_mode, new_mode, old_oid, new_oid, letter] = parts[..] else { return None };
         let status = match letter.first()? {
             b'A' | b'C' => Status::Added,
             b'D' => Status::Deleted,
@@ -315,12 +371,15 @@ fn parse_files(out: &[u8]) -> Option<Vec<FileChange>> {
             _ => (first, None),
         };
         let (old_kind, new_kind) = (kind(old_mode), kind(new_mode));
+        let side = |mode: &[u8], oid| (mode != b"000000").then(|| Some((clean(mode), Oid::from_bytes(oid)?)));
         files.push(FileChange {
             path,
             old_path,
             status,
             kind: new_kind.or(old_kind)?,
             old_kind: old_kind.filter(|old| new_kind.is_some_and(|new| new != *old)),
+            old: side(old_mode, old_oid).flatten(),
+            new: side(new_mode, new_oid).flatten(),
             added: 0,
             deleted: 0,
             binary: false,

@@ -101,6 +101,12 @@ pub fn checkpoint(n: u32, message: &str) -> Vec<String> {
     script([PROLOGUE, SNAPSHOT, include_str!("checkpoint.sh")], [n.to_string(), message.replace('\0', " ")])
 }
 
+/// The files of the workspace become those of a commit that is known inside; the branch, the index and what git ignores
+/// stay. Doing it twice is doing it once.
+pub fn restore(commit: &Oid) -> Vec<String> {
+    script([PROLOGUE, SNAPSHOT, include_str!("restore.sh")], [commit.to_string()])
+}
+
 /// Commits what is not committed and brings the task's branch to where the work is. Answers with a [`Finished`].
 /// `ended` says that no process of the agent is left: only then are stale locks and a half-done merge cleared.
 pub fn finish(branch: &str, base: &Oid, person: &Person, message: &str, ended: bool) -> Vec<String> {
