@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    adopt, agents, app, approval, approvals, attach, capacity, completions, daemon, dashboard, devices, diff,
-    discard, doctor, env, exec, follow_up, init, land, layers, logs, open, pair, prune, ps, run, schema,
-    service, shell, show, stop, worktree,
+    adopt, agents, app, approval, approvals, attach, capacity, check, comment, completions, daemon,
+    dashboard, devices, diff, discard, doctor, env, exec, follow_up, init, land, layers, logs, open, pair,
+    prune, ps, restore, run, schema, scope, service, shell, show, stop, worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -42,6 +42,11 @@ pub(crate) enum Command {
     Service(service::Args),
     Open(open::Args),
     Diff(diff::Args),
+    Scope(scope::Args),
+    Check(check::Args),
+    Comment(comment::Args),
+    Comments(comment::ListArgs),
+    Restore(restore::Args),
     FollowUp(follow_up::Args),
     Land(land::Args),
     Discard(discard::Args),

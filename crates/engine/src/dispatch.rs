@@ -13,6 +13,7 @@ use offshoot_core::{
     name::TaskName,
     problem::{Problem, ProblemKind},
     record::TaskRecord,
+    scope::Scope,
 };
 use offshoot_git::{
     oid::Oid,
@@ -25,6 +26,7 @@ use crate::{
     engine::{Engine, TaskRef},
     others::Asked,
     project::{self, Project},
+    restore::refuse_restoring,
     worktrees,
 };
 
@@ -61,6 +63,17 @@ impl Engine {
     /// Another run of a task.
     pub async fn follow_up(&self, task: &TaskRef, params: FollowUpParams) -> Result<TaskView, Problem> {
         let record = self.find(task)?;
+        self.queue(&record, params, Vec::new()).await
+    }
+
+    /// The same with what is recorded in one step with it.
+    pub(crate) async fn queue(
+        &self,
+        record: &TaskRecord,
+        params: FollowUpParams,
+        also: Vec<Event>,
+    ) -> Result<TaskView, Problem> {
+        refuse_restoring(record)?;
         if record.agent.is_none() {
             return Err(Problem::new(
                 ProblemKind::Conflict,
@@ -104,8 +117,19 @@ impl Engine {
             self.inner.secrets.put(record.id, params.env);
         }
         self.inner.secrets.put_path(record.id, params.search_path);
-        self.inner.ledger.append(record.id, Some(RunId(clock::id())), vec![Event::RunQueued(queued)])?;
+        let events = [vec![Event::RunQueued(queued)], also].concat();
+        self.inner.ledger.append(record.id, Some(RunId(clock::id())), events)?;
         self.inner.wake.notify_one();
+        self.view(record.id).await
+    }
+
+    /// Says anew which paths a task is to touch. Its agent is told with the next run.
+    pub async fn set_scope(&self, task: &TaskRef, scope: Vec<String>) -> Result<TaskView, Problem> {
+        let record = self.find(task)?;
+        check_scope(&scope)?;
+        if record.scope != scope {
+            self.inner.ledger.append(record.id, None, vec![Event::ScopeChanged { scope }])?;
+        }
         self.view(record.id).await
     }
 
@@ -136,6 +160,7 @@ impl Engine {
 
     /// Everything that can be wrong with a new task is found here.
     pub(crate) fn draft(&self, params: &TaskParams) -> Result<Draft, Problem> {
+        check_scope(&params.scope)?;
         if !params.by_hand {
             check_prompt(&params.prompt)?;
         }
@@ -359,6 +384,13 @@ pub(crate) fn around(draft: Draft) -> Vec<(String, Repository, Oid)> {
     let worked_on = draft.asked.others.into_iter().filter(|other| !other.part.read_only);
     all.extend(worked_on.map(|o| (format!("{}: ", o.part.name), o.repository, o.base)));
     all
+}
+
+fn check_scope(scope: &[String]) -> Result<(), Problem> {
+    Scope::new(scope).map(drop).map_err(|e| {
+        Problem::new(ProblemKind::Invalid, "bad_scope", format!("the scope cannot be read: {e}"))
+            .hint("patterns are as in .gitignore: 'src/api/**', 'docs', '*.md'")
+    })
 }
 
 fn names(env: &[Variable]) -> Vec<String> {

@@ -202,6 +202,14 @@ impl Engine {
         for task in tasks {
             let task = self.inner.ledger.task(task.id)?;
             self.finish_landing(&task).await;
+            if let Some(step) = task.restoring {
+                let (engine, id) = (self.clone(), task.id);
+                tokio::spawn(async move {
+                    if let Err(problem) = engine.finish_restore(id, step).await {
+                        tracing::warn!(task = %id, %problem, "could not go back to a checkpoint");
+                    }
+                });
+            }
             let left = task.environment.as_ref().is_some_and(|e| e.state != EnvironmentState::Removed);
             if left && matches!(task.state, TaskState::Landed | TaskState::Discarded) {
                 self.tidy_up(&task, &format!("the task is {}", task.state.word())).await;
@@ -364,7 +372,7 @@ impl Engine {
             disk_bytes: task.environment.as_ref().and_then(|e| self.inner.environments.disk(e.id)),
             apps: self.app_views(&task),
             ports: self.port_views(&task),
-            suggested_prompt: None,
+            suggested_prompt: suggested(&task),
             task,
         }
     }
@@ -485,6 +493,12 @@ pub(crate) fn waiting(waits: WaitsFor) -> &'static str {
         WaitsFor::Memory => "memory: another run has to end first",
         WaitsFor::Runs => "a place: as many runs work as may at a time",
     }
+}
+
+/// What could be asked next of an agent that stopped at a denial.
+fn suggested(task: &TaskRecord) -> Option<String> {
+    let over = task.state.is_settled() && !matches!(task.state, TaskState::Landed | TaskState::Discarded);
+    task.run().filter(|_| over && task.agent.is_some())?.denied.clone()
 }
 
 /// A user's agent as the text of a definition file.

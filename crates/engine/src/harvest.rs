@@ -115,7 +115,11 @@ impl Engine {
         let subject =
             record.run().map(|r| r.prompt.lines().next().unwrap_or_default().to_owned()).unwrap_or_default();
         let subject: String = subject.chars().take(72).collect();
-        let message = if subject.trim().is_empty() { "Work left uncommitted".to_owned() } else { subject };
+        let message = match record.restoring {
+            Some(step) => format!("Go back to checkpoint {step}"),
+            None if subject.trim().is_empty() => "Work left uncommitted".to_owned(),
+            None => subject,
+        };
         let ended = processes == Processes::End;
         let script = inside::finish(&part.branch, &base, &person, &message, ended);
         let report = match self.report_of(part, live, "commit", script.clone(), SECONDS).await {

@@ -20,7 +20,7 @@ use crate::{
     clock,
     engine::Engine,
     environments::{Live, variables},
-    parts, project,
+    parts, project, restore,
 };
 
 /// Writes files given as triples of path, text and `keep`, and lines to the repository's private exclude list. Runs
@@ -180,7 +180,7 @@ impl Engine {
             false => self.inner.machine.home_for(Path::new(&record.root)).join(".offshoot"),
         };
         let told = parts::told(record, live.lease.terms());
-        let parts = [told, config.agent.instructions, run.instructions.clone()];
+        let parts = [told, scope(record), config.agent.instructions, run.instructions.clone()];
         let instructions: Vec<_> = parts.into_iter().flatten().collect();
         Ok(LaunchParams {
             executable: located.program,
@@ -235,8 +235,9 @@ impl Engine {
 
     /// The prompt of a run: with what was asked and done before, where the agent's own session cannot tell it.
     fn prompt(&self, record: &TaskRecord, run: &RunRecord) -> String {
+        let restored = run.restored.map(restore::told).unwrap_or_default();
         if run.number == 1 || record.session.is_some() {
-            return run.prompt.clone();
+            return format!("{restored}{}", run.prompt);
         }
         let mut text = String::from("Earlier work on this branch, oldest first:\n");
         for earlier in record.runs.iter().filter(|r| r.number < run.number) {
@@ -248,7 +249,19 @@ impl Engine {
             ));
         }
         text.push_str("\n`git log` shows what was committed. Now:\n\n");
+        text.push_str(&restored);
         text.push_str(&run.prompt);
         text
     }
+}
+
+/// What an agent is told of the paths that it is to touch.
+fn scope(record: &TaskRecord) -> Option<String> {
+    let named = record.scope.join(", ");
+    (!record.scope.is_empty()).then(|| {
+        format!(
+            "Change only files that these patterns (as in .gitignore) name: {named}. If the task cannot be done without \
+             changing others, change as few as possible and say why."
+        )
+    })
 }

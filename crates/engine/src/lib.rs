@@ -25,7 +25,10 @@
 //! | `proxy` | the egress proxy of a sandbox, and its refusals recorded |
 //! | `others`, `parts` | a task's further repositories: taken in and made; all of them as one list |
 //! | `snapshot`, `harvest` | checkpoints, and bringing commits out |
-//! | `review` | diff and landing |
+//! | `diff`, `comments` | what a task changed, and comments on its lines |
+//! | `checks` | the project's check, and what it said |
+//! | `restore` | the workspace as it was at a checkpoint |
+//! | `review`, `landing` | bringing work out for a look; landing, and what it would do |
 //! | `together` | landing several repositories, or none |
 //! | `exec` | commands and terminals for a person |
 //! | `capacity`, `plan`, `disk` | how many more fit; what a new task would be; what takes up the disk |
@@ -38,12 +41,15 @@ mod answers;
 mod approvals;
 mod apps;
 mod capacity;
+mod checks;
 mod cleanup;
 mod clock;
+mod comments;
 mod composition;
 mod converse;
 mod databases;
 mod declared;
+mod diff;
 mod disk;
 mod dispatch;
 mod doors;
@@ -53,6 +59,7 @@ mod exec;
 mod guard;
 mod harvest;
 mod history;
+mod landing;
 mod launch;
 mod ledger;
 mod notices;
@@ -62,7 +69,7 @@ mod plan;
 mod presence;
 mod project;
 mod proxy;
-mod requests;
+mod restore;
 mod review;
 mod run;
 mod secrets;
@@ -73,8 +80,9 @@ mod stream;
 mod together;
 mod worktrees;
 
+pub use diff::{DiffRequest, FileRequest};
 pub use engine::{Engine, Options, TaskRef};
+pub use landing::LandingRequest;
 pub use offshoot_environment::monitor::hook_main as monitor_main;
 pub use offshoot_git::inside::monitor::NAME as MONITOR_HOOK;
-pub use requests::{DiffRequest, FileRequest, LandingRequest};
 pub use stream::{ExecStream, StreamInput, StreamItem};

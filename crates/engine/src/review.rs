@@ -1,9 +1,9 @@
-//! Looking at a task's work and landing it.
+//! Bringing a task's work out for a look, and landing it.
 
 use std::path::PathBuf;
 
 use offshoot_core::{
-    api::{CommitView, DiffView, FileView, LandParams, LandView, RepositoryDiff},
+    api::{LandParams, LandView},
     event::{Event, Harvested},
     fault,
     isolation::Isolation,
@@ -11,196 +11,28 @@ use offshoot_core::{
     part::PartHarvested,
     problem::{Problem, ProblemKind, chain},
     record::TaskRecord,
-    time::Timestamp,
 };
 use offshoot_environment::lease::Lease;
 use offshoot_git::{
-    import::Limits,
     land::{How, LandError, LandOptions, land},
     merge::Conflict,
     oid::Oid,
     publish::delete_branch_in,
-    view::{DiffOptions, Status},
 };
 
 use crate::{
     engine::{Engine, TaskRef},
     environments::lease_problem,
-    harvest::{Processes, refused},
-    parts::{Part, parts},
+    harvest::Processes,
+    parts::parts,
     project,
+    restore::refuse_restoring,
 };
 
 /// How much of a conflict is shown.
 const HUNKS: usize = 16 * 1024;
 
 impl Engine {
-    /// What a task changed: against its base, or what one checkpoint changed against the one before; in all of its
-    /// repositories, or in one.
-    pub async fn diff(&self, task: &TaskRef, request: crate::DiffRequest) -> Result<DiffView, Problem> {
-        let crate::DiffRequest { step, repository, .. } = request;
-        let record = self.find(task)?;
-        if let Some(name) = &repository {
-            part_named(&record, name)?;
-        }
-        let mut record = self.brought_out(record, Processes::Keep).await?;
-        if record.agent.is_some() && record.state.is_active() {
-            record = self.peeked(record).await?;
-        }
-        let engine = self.clone();
-        tokio::task::spawn_blocking(move || engine.diff_of(&record, step, repository.as_deref()))
-            .await
-            .map_err(|e| Problem::internal("the diff was interrupted", &e))?
-    }
-
-    /// The record of a task at work, with its checkpoints readable and the newest, taken now, for its head. Nothing of
-    /// this is recorded as the task's result.
-    async fn peeked(&self, record: TaskRecord) -> Result<TaskRecord, Problem> {
-        let (Some(environment), Some(run)) = (&record.environment, record.run()) else { return Ok(record) };
-        let Some(live) = self.inner.environments.live(environment.id) else { return Ok(record) };
-        self.checkpoint(record.id, run.id, &live, "looked at").await?;
-        let name = format!("{}-look", run.id);
-        let mut record = self.inner.ledger.task(record.id)?;
-        for part in parts(&record) {
-            let bundle = self.bundle(&part, &live, "look").await?;
-            let project = self.inner.projects.of_part(part.project, &part.root)?;
-            let name = name.clone();
-            let head = tokio::task::spawn_blocking(move || {
-                let file = std::fs::File::open(&bundle)
-                    .map_err(|e| Problem::internal("could not read the bundle", &e))?;
-                project
-                    .objects
-                    .drop_run(&name)
-                    .map_err(|e| project::git_problem("could not look again", &e))?;
-                let imported = project.objects.import(&file, &name, &Limits::default()).map_err(refused)?;
-                let _ = std::fs::remove_file(&bundle);
-                Ok::<_, Problem>(imported.head)
-            })
-            .await
-            .map_err(|e| Problem::internal("looking was interrupted", &e))??;
-            let head = Some(part.newest.clone().unwrap_or_else(|| head.to_string()));
-            if part.main {
-                record.head = head;
-            } else if let Some(other) = record.others.iter_mut().find(|other| other.name == part.name) {
-                other.head = head;
-            }
-        }
-        Ok(record)
-    }
-
-    fn diff_of(
-        &self,
-        record: &TaskRecord,
-        step: Option<u32>,
-        only: Option<&str>,
-    ) -> Result<DiffView, Problem> {
-        let wanted = parts(record).into_iter().filter(|part| only.is_none_or(|only| part.name == only));
-        let mut whole: Option<DiffView> = None;
-        for part in wanted {
-            let prefix = if only.is_some() { String::new() } else { part.prefix() };
-            let mut view = self.diff_in(record, &part, &prefix, step)?;
-            if !part.name.is_empty() {
-                view.repositories = vec![RepositoryDiff {
-                    name: part.name.clone(),
-                    base: view.base.clone(),
-                    head: view.head.clone(),
-                    files: u32::try_from(view.files.len()).unwrap_or(u32::MAX),
-                }];
-                view.commits.iter_mut().for_each(|commit| commit.repository = Some(part.name.clone()));
-            }
-            match &mut whole {
-                None => whole = Some(view),
-                Some(whole) => {
-                    whole.files.extend(view.files);
-                    whole.commits.extend(view.commits);
-                    whole.repositories.extend(view.repositories);
-                    // What follows a patch that was cut belongs to nothing.
-                    if !whole.truncated {
-                        whole.patch.push_str(&view.patch);
-                        whole.truncated = view.truncated;
-                    }
-                }
-            }
-        }
-        whole.ok_or_else(|| {
-            Problem::new(ProblemKind::NotFound, "unknown_repository", "there is none of that name")
-        })
-    }
-
-    /// The diff of one of a task's repositories, with `prefix` before its paths.
-    fn diff_in(
-        &self,
-        record: &TaskRecord,
-        part: &Part,
-        prefix: &str,
-        step: Option<u32>,
-    ) -> Result<DiffView, Problem> {
-        let objects = self.inner.projects.of_part(part.project, &part.root)?.objects;
-        let parse = |text: &str| text.parse::<Oid>().map_err(|e| Problem::internal("not a commit", &e));
-        let (base, head) = match step {
-            None => (parse(&part.base)?, parse(part.head.as_ref().unwrap_or(&part.base))?),
-            Some(step) => {
-                let at = record.checkpoints.iter().position(|c| c.number == step).ok_or_else(|| {
-                    Problem::new(
-                        ProblemKind::NotFound,
-                        "no_such_step",
-                        format!("{} has no checkpoint {step}", record.name),
-                    )
-                    .hint(format!("`offshoot show {}` lists them", record.name))
-                })?;
-                let steps = part.steps(record);
-                let commit = steps.get(at).unwrap_or(&part.base);
-                let before = at.checked_sub(1).and_then(|at| steps.get(at)).unwrap_or(&part.base);
-                (parse(before)?, parse(commit)?)
-            }
-        };
-        let git = |e| project::git_problem("the diff could not be made", &e);
-        for commit in [&base, &head] {
-            if !objects.has_commit(commit).map_err(git)? {
-                return Err(Problem::new(
-                    ProblemKind::Conflict,
-                    "not_brought_out",
-                    "that checkpoint is still inside the environment",
-                )
-                .hint("it can be looked at when the run is over"));
-            }
-        }
-        let options = DiffOptions { prefix: prefix.to_owned(), ..DiffOptions::default() };
-        let diff = objects.diff(&base, &head, &options).map_err(git)?;
-        let files = objects.files(&base, &head).map_err(git)?;
-        let commits = if step.is_some() { Vec::new() } else { objects.commits(&base, &head).map_err(git)? };
-        Ok(DiffView {
-            base: base.to_string(),
-            head: head.to_string(),
-            files: files
-                .into_iter()
-                .map(|f| FileView {
-                    status: letter(f.status).to_owned(),
-                    added: (!f.binary).then_some(f.added),
-                    deleted: (!f.binary).then_some(f.deleted),
-                    path: format!("{prefix}{}", f.path),
-                    old_path: f.old_path.map(|path| format!("{prefix}{path}")),
-                    binary: f.binary,
-                    ..FileView::default()
-                })
-                .collect(),
-            commits: commits
-                .into_iter()
-                .rev()
-                .map(|c| CommitView {
-                    commit: c.oid.to_string(),
-                    subject: c.subject,
-                    author: c.author,
-                    at: Timestamp(c.at.saturating_mul(1000)),
-                    repository: None,
-                })
-                .collect(),
-            repositories: Vec::new(),
-            patch: String::from_utf8_lossy(&diff.patch).into_owned(),
-            truncated: diff.truncated,
-        })
-    }
-
     /// The record of a task after what its environment holds was brought out, if that can be done now: not while an
     /// agent works, and not if nothing changed since the last time.
     pub(crate) async fn brought_out(
@@ -263,37 +95,18 @@ impl Engine {
     pub async fn land(&self, task: &TaskRef, params: LandParams) -> Result<LandView, Problem> {
         let record = self.find(task)?;
         if record.state.after(offshoot_core::lifecycle::TaskChange::Land).is_none() {
-            let problem = Problem::new(
-                ProblemKind::Conflict,
-                "wrong_state",
-                format!("{} is {}; it cannot be landed", record.name, record.state.word()),
-            );
-            return Err(if record.state.is_active() {
-                problem.hint(format!("wait for it, or stop it with `offshoot stop {}`", record.name))
-            } else {
-                problem
-            });
+            return Err(not_landable(&record));
         }
+        refuse_restoring(&record)?;
         let record = self.brought_out(record, Processes::End).await?;
         if parts(&record).len() > 1 {
             return self.land_together(&record, params).await;
         }
         let Some(head) = record.head.clone().filter(|head| *head != record.base) else {
-            return Err(Problem::new(
-                ProblemKind::Conflict,
-                "nothing_to_land",
-                format!("{} has no commits of its own", record.name),
-            )
-            .hint(format!("`offshoot discard {}` takes it away", record.name)));
+            return Err(nothing_to_land(&record));
         };
-        let target = params.target.clone().or_else(|| record.target.clone()).ok_or_else(|| {
-            Problem::new(
-                ProblemKind::Invalid,
-                "no_target",
-                format!("{} was not started from a branch", record.name),
-            )
-            .hint("name the branch to land on with --into")
-        })?;
+        let target =
+            params.target.clone().or_else(|| record.target.clone()).ok_or_else(|| no_target(&record))?;
         self.refuse_uncommitted(&record, &head)?;
         let run = record.run().map(|r| r.id);
         let started = Event::LandingStarted {
@@ -323,7 +136,7 @@ impl Engine {
     }
 
     /// An adopted worktree lands what its owner committed.
-    fn refuse_uncommitted(&self, record: &TaskRecord, head: &str) -> Result<(), Problem> {
+    pub(crate) fn refuse_uncommitted(&self, record: &TaskRecord, head: &str) -> Result<(), Problem> {
         let Some(path) = &record.adopted else { return Ok(()) };
         let tip = project::repository_of(&record.root)?.branch_commit(&record.branch).ok().flatten();
         if tip.is_some_and(|tip| tip.to_string() == head) {
@@ -347,7 +160,7 @@ impl Engine {
         let repository = project::repository_of(&record.root)?;
         let objects = self.inner.projects.open(record.project, &repository)?.objects;
         let head: Oid = head.parse().map_err(|e| Problem::internal("not a commit", &e))?;
-        let message = params.message.clone().unwrap_or_else(|| message(record, params.squash));
+        let message = self.message(record, params)?;
         let options = LandOptions { squash: params.squash, message, author: project::person(&repository) };
         let landed =
             land(&objects, &repository, &head, target, &options).map_err(|e| land_problem(record, e))?;
@@ -357,6 +170,15 @@ impl Engine {
             how: word(landed.how).to_owned(),
             repositories: Vec::new(),
         })
+    }
+
+    /// The message of the commit that a landing makes, if it makes one.
+    pub(crate) fn message(&self, record: &TaskRecord, params: &LandParams) -> Result<String, Problem> {
+        if let Some(message) = &params.message {
+            return Ok(message.clone());
+        }
+        let (squash, merge) = self.messages(record)?;
+        Ok(if params.squash { squash } else { merge })
     }
 
     /// Records a landing and takes away what is not needed any more: environment and branch.
@@ -452,27 +274,25 @@ impl Engine {
     }
 }
 
-pub(crate) fn message(record: &TaskRecord, squash: bool) -> String {
-    let prompt = record.runs.first().map(|r| r.prompt.clone()).unwrap_or_default();
-    let subject: String = prompt.lines().next().unwrap_or_default().chars().take(72).collect();
-    if squash && !subject.trim().is_empty() {
-        return if prompt.lines().count() > 1 { format!("{subject}\n\n{prompt}") } else { subject };
+/// Why a task in this state does not land.
+pub(crate) fn not_landable(record: &TaskRecord) -> Problem {
+    let text = format!("{} is {}; it cannot be landed", record.name, record.state.word());
+    let problem = Problem::new(ProblemKind::Conflict, "wrong_state", text);
+    match record.state.is_active() {
+        true => problem.hint(format!("wait for it, or stop it with `offshoot stop {}`", record.name)),
+        false => problem,
     }
-    format!("Merge {}\n\n{prompt}", record.branch)
 }
 
-/// A repository of the task, by the name that a person gave.
-fn part_named(record: &TaskRecord, name: &str) -> Result<Part, Problem> {
-    let all = parts(record);
-    let known: Vec<_> = all.iter().map(|part| part.name.clone()).filter(|name| !name.is_empty()).collect();
-    all.into_iter().find(|part| !name.is_empty() && part.name == name).ok_or_else(|| {
-        let text = format!("{} is not about a repository {name:?}", record.name);
-        let problem = Problem::new(ProblemKind::NotFound, "unknown_repository", text);
-        match known.is_empty() {
-            true => problem.hint("it is about one repository only: leave --repo out"),
-            false => problem.hint(format!("it is about {}", known.join(", "))),
-        }
-    })
+pub(crate) fn nothing_to_land(record: &TaskRecord) -> Problem {
+    let text = format!("{} has no commits of its own", record.name);
+    Problem::new(ProblemKind::Conflict, "nothing_to_land", text)
+        .hint(format!("`offshoot discard {}` takes it away", record.name))
+}
+
+pub(crate) fn no_target(record: &TaskRecord) -> Problem {
+    let text = format!("{} was not started from a branch", record.name);
+    Problem::new(ProblemKind::Invalid, "no_target", text).hint("name the branch to land on with --into")
 }
 
 /// How something landed, as the API says it.
@@ -482,16 +302,6 @@ pub(crate) fn word(how: How) -> &'static str {
         How::FastForward => "fast_forward",
         How::Merge => "merge",
         How::Squash => "squash",
-    }
-}
-
-fn letter(status: Status) -> &'static str {
-    match status {
-        Status::Added => "A",
-        Status::Modified => "M",
-        Status::Deleted => "D",
-        Status::Renamed => "R",
-        Status::TypeChanged => "T",
     }
 }
 
@@ -534,44 +344,4 @@ fn hunks(files: &[Conflict]) -> String {
         }
     }
     text
-}
-
-use offshoot_core::api::{
-    CheckView, CommentList, CommentParams, CommentView, FileText, LandingView, SendCommentsParams, TaskView,
-};
-fn later() -> Problem {
-    Problem::new(ProblemKind::Unavailable, "not_yet", "this comes with the next change")
-}
-#[expect(missing_docs, reason = "they come with the next change")]
-impl Engine {
-    pub async fn file(&self, _: &TaskRef, _: crate::FileRequest) -> Result<FileText, Problem> {
-        Err(later())
-    }
-    pub async fn set_scope(&self, _: &TaskRef, _: Vec<String>) -> Result<TaskView, Problem> {
-        Err(later())
-    }
-    pub async fn comments(&self, _: &TaskRef) -> Result<CommentList, Problem> {
-        Err(later())
-    }
-    pub async fn comment(&self, _: &TaskRef, _: CommentParams) -> Result<CommentView, Problem> {
-        Err(later())
-    }
-    pub async fn change_comment(&self, _: &TaskRef, _: u32, _: String) -> Result<CommentView, Problem> {
-        Err(later())
-    }
-    pub async fn remove_comment(&self, _: &TaskRef, _: u32) -> Result<CommentList, Problem> {
-        Err(later())
-    }
-    pub async fn send_comments(&self, _: &TaskRef, _: SendCommentsParams) -> Result<TaskView, Problem> {
-        Err(later())
-    }
-    pub async fn check_log(&self, _: &TaskRef, _: u32) -> Result<CheckView, Problem> {
-        Err(later())
-    }
-    pub async fn restore(&self, _: &TaskRef, _: u32) -> Result<TaskView, Problem> {
-        Err(later())
-    }
-    pub async fn landing(&self, _: &TaskRef, _: crate::LandingRequest) -> Result<LandingView, Problem> {
-        Err(later())
-    }
 }

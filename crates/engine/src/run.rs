@@ -1,8 +1,9 @@
 //! The driver of one run, from admission to its end. Where it stands is in the log only: after a restart the driver
 //! is started again and goes on from the recorded state.
 
-use std::{path::PathBuf, sync::PoisonError, time::Duration};
+use std::{sync::PoisonError, time::Duration};
 
+use crate::{converse::Outcome, engine::Engine, harvest::Processes};
 use offshoot_core::{
     event::Event,
     fault,
@@ -11,17 +12,9 @@ use offshoot_core::{
     problem::Problem,
     record::{RunRecord, TaskRecord},
 };
-use offshoot_environment::machine::{self, Command};
-use offshoot_sandbox::Exit;
 
-use crate::{clock, converse::Outcome, engine::Engine, environments::Live, harvest::Processes, project};
-
-/// How long a check may take, if the project does not say.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// How often a run that cannot be recorded for want of room is tried again.
 const NO_ROOM: Duration = Duration::from_secs(1);
-/// How much of the end of a check's output is kept.
-const CHECK_OUTPUT: usize = 8000;
 /// Why what an agent asked for needs no answer any more.
 const AGENT_GONE: &str = "the agent is gone";
 
@@ -111,63 +104,6 @@ impl Engine {
                 self.record_without_approvals(record.id, Some(run.id), AGENT_GONE, events)
             }
         }
-    }
-
-    /// Runs the project's check in the environment.
-    async fn check(&self, record: &TaskRecord, run: &RunRecord) -> Result<(), Problem> {
-        if run.check_code.is_some() || run.stop_requested {
-            return self.append(record, run, Event::Harvesting);
-        }
-        let live = self.ready(record.id).await?;
-        let unreachable = |e| Problem::internal("the sandbox does not answer", &e);
-        let execs = live.sandbox.execs().await.map_err(unreachable)?;
-        if execs.iter().any(|exec| exec.id.starts_with("check-") && exec.exit.is_none()) {
-            // Begun before a restart; nobody hears its end any more.
-            live.sandbox.kill_all().await.map_err(unreachable)?;
-        }
-        let command = run.check.clone().unwrap_or_default();
-        let timeout =
-            project::config(&PathBuf::from(&record.root))?.check.timeout.map_or(CHECK_TIMEOUT, |t| t.0);
-        let (code, output) = self.command(&live, "check", &command, timeout).await?;
-        let events = vec![Event::CheckEnded { code, output }, Event::Harvesting];
-        self.inner.ledger.append(record.id, Some(run.id), events)?;
-        fault::point("run.checked");
-        Ok(())
-    }
-
-    async fn command(
-        &self,
-        live: &Live,
-        what: &str,
-        command: &str,
-        timeout: Duration,
-    ) -> Result<(Option<i32>, String), Problem> {
-        let path = live.lease.dir().join(format!("{what}.log"));
-        let open = || std::fs::File::options().create(true).write(true).truncate(true).read(true).open(&path);
-        let failed = |e| Problem::internal("could not keep the command's output", &e);
-        let file = open().map_err(failed)?;
-        let both = file.try_clone().map_err(failed)?;
-        let command = Command {
-            id: format!("{what}-{}", clock::id()),
-            argv: vec!["sh".to_owned(), "-c".to_owned(), command.to_owned()],
-            env: std::collections::BTreeMap::new(),
-            seconds: timeout.as_secs(),
-        };
-        let ended = machine::run_inside(&live.sandbox, command, file, both).await;
-        let bytes = tail(&path, CHECK_OUTPUT).unwrap_or_default();
-        let mut output = String::from_utf8_lossy(&bytes).into_owned();
-        let code = match ended {
-            Ok(Exit::Code(code)) => Some(code),
-            Ok(Exit::Signal(signal)) => {
-                output.push_str(&format!("\n(ended by signal {signal})"));
-                None
-            }
-            Err(error) => {
-                output.push_str(&format!("\n({})", offshoot_core::problem::chain(&error)));
-                None
-            }
-        };
-        Ok((code, output))
     }
 
     /// The driver met something it cannot mend: the run has failed, and what it left is brought out if that works.

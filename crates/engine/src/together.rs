@@ -27,7 +27,7 @@ use crate::{
     others::about,
     parts::{Held, Part, parts},
     project,
-    review::{land_problem, message, word},
+    review::{land_problem, word},
 };
 
 impl Engine {
@@ -97,7 +97,7 @@ impl Engine {
             let held = self.held_one(part)?;
             let head = part.head.as_deref().unwrap_or(&part.base);
             let head: Oid = head.parse().map_err(|e| Problem::internal("not a commit", &e))?;
-            let message = params.message.clone().unwrap_or_else(|| message(record, params.squash));
+            let message = self.message(record, params)?;
             let author = project::person(&held.repository);
             let options = LandOptions { squash: params.squash, message, author };
             let made = prepare(&held.project.objects, &held.repository, &head, target, &options)

@@ -2657,7 +2657,7 @@ export interface components {
         RestoreParams: {
             /**
              * Format: int32
-             * @description Number of the checkpoint.
+             * @description Number of the checkpoint; 0 is what the task started from.
              */
             step: number;
         };

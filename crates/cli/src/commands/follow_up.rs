@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use offshoot_core::api::{FollowUpParams, TaskList, TaskView};
+use offshoot_core::{
+    api::{FollowUpParams, TaskList, TaskView},
+    problem::{Problem, ProblemKind},
+};
 
 use crate::{
     commands::run::{announce, read_prompt},
@@ -17,7 +20,11 @@ pub(crate) struct Args {
     /// Name, id, or beginning of an id
     task: String,
     /// What is asked; `-` reads it from standard input
-    prompt: String,
+    #[arg(required_unless_present = "from_denial")]
+    prompt: Option<String>,
+    /// Ask what `show` suggests after a denial that ended the agent's turn
+    #[arg(long, conflicts_with = "prompt")]
+    from_denial: bool,
     /// The model, as the agent calls it
     #[arg(long)]
     model: Option<String>,
@@ -33,8 +40,18 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
+    let prompt = match &args.prompt {
+        Some(prompt) => read_prompt(prompt)?,
+        None => {
+            let view: TaskView = session.client.get(&session.task_path(&args.task, "")?).await?;
+            let text = format!("no denial ended the last turn of {}", view.task.name);
+            let none =
+                || Problem::new(ProblemKind::Conflict, "no_suggestion", text).hint("say what is to be done");
+            view.suggested_prompt.ok_or_else(none)?
+        }
+    };
     let params = FollowUpParams {
-        prompt: read_prompt(&args.prompt)?,
+        prompt,
         model: args.model,
         check: args.check,
         env: variables(&args.pass_env)?,

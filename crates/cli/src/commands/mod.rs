@@ -7,6 +7,8 @@ pub(crate) mod approval;
 pub(crate) mod approvals;
 pub(crate) mod attach;
 pub(crate) mod capacity;
+pub(crate) mod check;
+pub(crate) mod comment;
 pub(crate) mod completions;
 pub(crate) mod daemon;
 pub(crate) mod dashboard;
@@ -25,8 +27,10 @@ pub(crate) mod open;
 pub(crate) mod pair;
 pub(crate) mod prune;
 pub(crate) mod ps;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod scope;
 pub(crate) mod service;
 pub(crate) mod shell;
 pub(crate) mod show;
@@ -55,6 +59,11 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Deny(args) => approval::deny(args, session).await,
         Command::Rules(args) => approvals::rules(args, session).await,
         Command::Diff(args) => diff::run(args, session).await,
+        Command::Scope(args) => scope::run(args, session).await,
+        Command::Check(args) => check::run(args, session).await,
+        Command::Comment(args) => comment::run(args, session).await,
+        Command::Comments(args) => comment::list(args, session).await,
+        Command::Restore(args) => restore::run(args, session).await,
         Command::FollowUp(args) => follow_up::run(args, session).await,
         Command::Land(args) => land::run(args, session).await,
         Command::Discard(args) => discard::run(args, session).await,

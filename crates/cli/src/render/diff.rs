@@ -3,7 +3,7 @@
 use offshoot_core::api::{DiffView, FileView};
 
 use super::colour::Paint;
-use crate::text::{count, escape_block, escape_line, pad, short, width};
+use crate::text::{count, escape_block, escape_line, pad, short, size, width};
 
 /// Commits and files.
 pub(crate) fn stat(view: &DiffView) -> String {
@@ -22,9 +22,19 @@ pub(crate) fn stat(view: &DiffView) -> String {
     for (file, name) in view.files.iter().zip(&names) {
         let lines = match (file.added, file.deleted) {
             (Some(added), Some(deleted)) => format!("+{added} −{deleted}"),
-            _ => "binary".to_owned(),
+            _ => match (file.old_bytes, file.new_bytes) {
+                (Some(old), Some(new)) => format!("binary, {} → {}", size(old), size(new)),
+                (Some(bytes), None) | (None, Some(bytes)) => format!("binary, {}", size(bytes)),
+                (None, None) => "binary".to_owned(),
+            },
         };
         text.push_str(&format!("{} {}  {lines}\n", escape_line(&file.status), pad(name, longest)));
+        if file.outside_scope {
+            text.push_str("    ! outside of the task's scope\n");
+        }
+        for found in &file.runs_on_host {
+            text.push_str(&format!("    ! {}\n", escape_line(&found.why)));
+        }
     }
     let (added, deleted) =
         view.files.iter().fold((0, 0), |(a, d), f| (a + f.added.unwrap_or(0), d + f.deleted.unwrap_or(0)));

@@ -75,6 +75,17 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
     if let Some(why) = &task.unpublished {
         fact("note", format!("not in your repository yet: {}", escape_line(why)));
     }
+    if !task.scope.is_empty() {
+        fact("scope", escape_line(&task.scope.join(", ")));
+    }
+    let (drafts, sent) = (task.drafts().count() as u64, task.comments.len() as u64);
+    if sent > 0 {
+        fact("comments", format!("{sent}, of them {}", count(drafts, "draft")));
+    }
+    if let Some(prompt) = &view.suggested_prompt {
+        let said = escape_line(prompt);
+        fact("next", format!("{said} (offshoot follow-up {} --from-denial)", task.name));
+    }
     for notice in &task.notices {
         fact("note", escape_line(notice));
     }
@@ -88,7 +99,10 @@ pub(crate) fn history(view: &TaskView, events: &[Entry], colour: bool) -> String
         text.push_str(&describe_run(run, paint));
     }
     if !task.checkpoints.is_empty() {
-        text.push_str(&format!("\n{}\n", paint.bold("checkpoints (offshoot diff TASK --step NUMBER)")));
+        text.push_str(&format!(
+            "\n{}\n",
+            paint.bold("checkpoints (offshoot diff TASK --step NUMBER, offshoot restore TASK NUMBER)")
+        ));
         for checkpoint in &task.checkpoints {
             text.push_str(&format!(
                 "  {:>3}  {}  {}  {}\n",

@@ -142,7 +142,7 @@ pub struct ScopeParams {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreParams {
-    /// Number of the checkpoint.
+    /// Number of the checkpoint; 0 is what the task started from.
     pub step: u32,
 }
 

@@ -65,7 +65,7 @@ impl TaskRecord {
             return Err(refused("task", self.state, "Restore"));
         }
         self.not_restoring("Restore")?;
-        if !self.checkpoints.iter().any(|checkpoint| checkpoint.number == step) {
+        if step > 0 && !self.checkpoints.iter().any(|checkpoint| checkpoint.number == step) {
             return Err(FoldError::NoCheckpoint);
         }
         self.restoring = Some(step);

@@ -21,6 +21,7 @@ mod monitor;
 mod ordinary;
 mod outlive;
 mod repositories;
+mod review;
 mod shared;
 mod stage;
 mod worktrees;
