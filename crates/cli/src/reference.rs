@@ -61,6 +61,11 @@ pub const PROJECT_KEYS: &[Key] = &[
         "list of hosts",
         "Hosts that may be reached: `example.org`, `example.org:8443`, `*.example.org`",
     ),
+    (
+        "network.unknown",
+        "`ask`, `refuse`",
+        "What becomes of a connection to another host: it is held and you are asked, or it is refused; see docs/network.md",
+    ),
     ("limits.memory", "size, as in `4g`", "Memory of an environment's whole process tree"),
     ("limits.processes", "number", "Processes and threads of an environment"),
     ("limits.cpu", "percent of one core", "CPU of an environment"),
@@ -135,6 +140,11 @@ pub const USER_KEYS: &[Key] = &[
         "repositories.serve",
         "true or false",
         "Whether tasks reach the `shared = true` apps of repositories of `[[repos]]` that they do not name",
+    ),
+    (
+        "approvals.host-deadline",
+        "time, as in `2m`",
+        "How long connections to a host on no list are held for you; then they are refused",
     ),
     ("machine.max-runs", "number", "Runs at a time; the rest waits"),
     ("machine.memory", "size, as in `12g`", "Memory that runs together may count on; the rest waits"),
@@ -236,8 +246,8 @@ pub fn configuration_page() -> String {
     page.push_str(
         "\n`egress.allow` here cannot open a port of your own machine (`host:8080`): only your own file and `--allow` can.\n\n\
          ## `config.toml`, your own\n\n`$OFFSHOOT_CONFIG`, else `$XDG_CONFIG_HOME/offshoot/config.toml`, else \
-         `~/.config/offshoot/config.toml`. It takes `agent`, `egress` and `limits` as above (in `agent` the project wins where both \
-         speak, `egress` adds up, and no limit of a project goes above yours), and:\n\n",
+         `~/.config/offshoot/config.toml`. It takes `agent`, `egress`, `network` and `limits` as above (in `agent` the project wins where both \
+         speak, `egress` adds up, `network.unknown = \"refuse\"` counts wherever it stands, and no limit of a project goes above yours), and:\n\n",
     );
     table(USER_KEYS, &mut page);
     page.push_str(

@@ -33,6 +33,8 @@ pub struct ProjectConfig {
     pub check: CheckConfig,
     /// Which hosts may be reached.
     pub egress: EgressConfig,
+    /// What becomes of connections to other hosts.
+    pub network: NetworkConfig,
     /// What an environment may use.
     pub limits: LimitsConfig,
     /// What else an environment has.
@@ -109,6 +111,41 @@ pub struct EgressConfig {
     /// Hosts that may be reached: `example.org`, `example.org:8443`, `*.example.org`.
     /// `host:PORT` (this machine's own loopback) counts only in the user's file and on the command line.
     pub allow: Vec<EgressRule>,
+}
+
+/// `[network]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct NetworkConfig {
+    /// What becomes of a connection to a host that is on no allow-list: `ask` (it is held, and a person is asked) or
+    /// `refuse`. The project's and the user's files both have to say yes to being asked; `ask` if neither speaks.
+    pub unknown: Option<UnknownHosts>,
+}
+
+/// What becomes of a connection to a host that is on no allow-list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnknownHosts {
+    /// It is held, and a person is asked.
+    #[default]
+    Ask,
+    /// It is refused.
+    Refuse,
+}
+
+impl NetworkConfig {
+    /// Whether a person is asked, if project and user say this.
+    pub fn asks(&self, user: &Self) -> bool {
+        [self, user].iter().all(|config| config.unknown.unwrap_or_default() == UnknownHosts::Ask)
+    }
+}
+
+/// `[approvals]` of the user's file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ApprovalsConfig {
+    /// How long connections to a host that is on no allow-list are held for a person; then they are refused.
+    pub host_deadline: Option<Span>,
 }
 
 /// `[limits]`
@@ -230,6 +267,10 @@ pub struct UserConfig {
     pub agent: AgentConfig,
     /// Added to the project's; `host:PORT` is allowed here.
     pub egress: EgressConfig,
+    /// What becomes of connections to other hosts; `refuse` counts wherever it stands.
+    pub network: NetworkConfig,
+    /// How what waits for a person waits.
+    pub approvals: ApprovalsConfig,
     /// Like the project's, which wins where both speak, but never above these.
     pub limits: LimitsConfig,
     /// What kind of environment tasks get.

@@ -41,6 +41,15 @@ impl HostName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it may be a name of the public Internet: it has several labels, and does not end in one that is set aside for
+    /// other uses (RFC 6761, 6762, 7686, 8375; ICANN's `internal`), among them the names of clouds' metadata services.
+    pub fn may_be_public(&self) -> bool {
+        const SET_ASIDE: [&str; 6] = ["localhost", "local", "internal", "home.arpa", "invalid", "onion"];
+        let within =
+            |zone: &&str| self.0 == **zone || self.0.strip_suffix(zone).is_some_and(|r| r.ends_with('.'));
+        self.0.contains('.') && !SET_ASIDE.iter().any(within)
+    }
 }
 
 impl FromStr for HostName {
@@ -275,6 +284,27 @@ mod tests {
             ("example.org%00", None),
         ] {
             assert_eq!(text.parse::<HostName>().ok().as_ref().map(HostName::as_str), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_public_are_known() {
+        for (name, want) in [
+            ("example.org", true),
+            ("a.b.example", true),
+            ("internal.example.org", true),
+            ("notlocal.example", true),
+            ("db", false),
+            ("localhost", false),
+            ("a.localhost", false),
+            ("printer.local", false),
+            ("host.internal", false),
+            ("metadata.google.internal", false),
+            ("nas.home.arpa", false),
+            ("home.arpa", false),
+            ("x.onion", false),
+        ] {
+            assert_eq!(name.parse::<HostName>().unwrap().may_be_public(), want, "{name}");
         }
     }
 

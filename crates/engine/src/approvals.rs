@@ -46,7 +46,7 @@ const SHORTEST_ID: usize = 8;
 
 impl Engine {
     /// Held while it is decided what becomes of approvals.
-    fn deciding(&self) -> MutexGuard<'_, ()> {
+    pub(crate) fn deciding(&self) -> MutexGuard<'_, ()> {
         self.inner.deciding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -288,7 +288,7 @@ impl Engine {
     }
 
     /// The answer of a standing rule; a no counts more than a yes.
-    fn by_rule(
+    pub(crate) fn by_rule(
         &self,
         record: &TaskRecord,
         asked: &ApprovalRequested,
@@ -366,7 +366,7 @@ impl Engine {
         }
     }
 
-    fn active(&self) -> Result<Vec<TaskRecord>, Problem> {
+    pub(crate) fn active(&self) -> Result<Vec<TaskRecord>, Problem> {
         let active = [TaskState::Running, TaskState::NeedsAttention, TaskState::Idle];
         let mut tasks = self.inner.ledger.store().tasks_in_states(&active).map_err(|e| store_problem(&e))?;
         tasks.retain(|task| task.waiting().next().is_some());
@@ -386,12 +386,12 @@ impl Engine {
     }
 }
 
-fn after(now: Timestamp, wait: Duration) -> Timestamp {
+pub(crate) fn after(now: Timestamp, wait: Duration) -> Timestamp {
     Timestamp(now.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// What people call an approval or a rule.
-fn name(record: &TaskRecord, number: u32) -> String {
+pub(crate) fn name(record: &TaskRecord, number: u32) -> String {
     format!("{}/{number}", record.name)
 }
 

@@ -201,6 +201,7 @@ impl Engine {
             binds,
             env,
             egress: run.egress.clone(),
+            others_asked: self.others_asked(record)?,
             limits: run.limits,
             runtime: Runtime::Sandbox,
             services: plans,
@@ -224,7 +225,7 @@ impl Engine {
         let ledger = self.inner.ledger.clone();
         move |listeners, rules| {
             let served =
-                proxy::serve(ledger.clone(), task, listeners, rules).map_err(std::io::Error::other)?;
+                proxy::serve(ledger.clone(), task, listeners, rules, None).map_err(std::io::Error::other)?;
             Ok(Box::new(served))
         }
     }

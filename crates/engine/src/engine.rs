@@ -31,6 +31,7 @@ use crate::{
     clock,
     doors::Doors,
     environments::Environments,
+    hosts::Hosts,
     ledger::{Ledger, corrupt, store_problem},
     notices::Notices,
     presence::Presence,
@@ -84,6 +85,8 @@ pub(crate) struct Inner {
     pub doors: Doors,
     pub instances: Instances,
     pub started_at: Timestamp,
+    /// Hosts that connections wait for.
+    pub hosts: Hosts,
     /// What people look at.
     pub presence: Presence,
     /// Held while it is decided what becomes of approvals.
@@ -175,6 +178,7 @@ impl Engine {
                 doors: Doors::default(),
                 instances: Instances::default(),
                 started_at: clock::now(),
+                hosts: Hosts::default(),
                 presence: Presence::default(),
                 deciding: Mutex::default(),
                 wake: Notify::new(),
@@ -219,6 +223,7 @@ impl Engine {
             }
         }
         self.answer_by_rules()?;
+        self.keep_waiting_hosts()?;
         let (layout, ledger) = (self.inner.layout.clone(), self.inner.ledger.clone());
         tokio::task::spawn_blocking(move || {
             if let Err(error) = ledger.store().backup() {

@@ -250,8 +250,10 @@ impl Engine {
             .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
         let (shared, listeners) = self.lead_to_shared(task, lease.terms(), listeners)?;
         let (parts, listeners) = self.lead_to_parts(task, &lease, listeners)?;
-        let egress = proxy::serve(self.inner.ledger.clone(), task, listeners, &lease.terms().egress)
-            .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
+        let asked = self.asks(task, lease.terms().environment);
+        let egress =
+            proxy::serve(self.inner.ledger.clone(), task, listeners, &lease.terms().egress, Some(asked))
+                .map_err(|e| Problem::internal("could not serve the environment's network", &e))?;
         let id = lease.terms().environment;
         let mut events = sandbox.events();
         let beside = self.beside(&lease).await?;

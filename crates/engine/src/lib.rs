@@ -17,6 +17,7 @@
 //! | `doors` | host names and ports of this machine that lead inside |
 //! | `guard` | what is watched: disk, and who uses what nobody needs |
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
+//! | `hosts` | connections to hosts that no rule names: asked about, held, let go |
 //! | `history` | what was asked and answered, out of the log |
 //! | `presence` | what people look at |
 //! | `launch`, `converse` | the agent: started once, and talked with |
@@ -59,6 +60,7 @@ mod exec;
 mod guard;
 mod harvest;
 mod history;
+mod hosts;
 mod landing;
 mod launch;
 mod ledger;

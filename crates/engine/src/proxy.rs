@@ -6,7 +6,7 @@ use std::{
 };
 
 use offshoot_core::{egress::EgressRule, event::Event, id::TaskId};
-use offshoot_gateway::{Egress, EgressEvent, EgressPolicy, Options as EgressOptions, Sink};
+use offshoot_gateway::{Ask, Egress, EgressEvent, EgressPolicy, Options as EgressOptions, Sink};
 
 use crate::ledger::Ledger;
 
@@ -36,11 +36,12 @@ pub(crate) fn serve(
     task: TaskId,
     listeners: Vec<offshoot_sandbox::Listener>,
     rules: &[EgressRule],
+    ask: Option<Arc<dyn Ask>>,
 ) -> Result<Egress, offshoot_gateway::ServeError> {
     Egress::serve_with(
         listeners.into_iter().map(gateway_listener).collect(),
         EgressPolicy { rules: rules.to_vec() },
-        EgressOptions { sink: refusals(ledger, task), ..EgressOptions::default() },
+        EgressOptions { sink: refusals(ledger, task), ask, ..EgressOptions::default() },
     )
 }
 

@@ -275,6 +275,7 @@ impl Engine {
             binds: Vec::new(),
             env,
             egress: Vec::new(),
+            others_asked: false,
             limits,
             services,
             ports,

@@ -468,6 +468,8 @@ impl Layers {
                 hosts: Vec::new(),
                 env: work.env.clone(),
                 egress: work.egress.clone(),
+                // Nobody waits for a builder who could say why it needs a host.
+                others_asked: false,
                 served: Vec::new(),
                 limits: work.limits,
             })

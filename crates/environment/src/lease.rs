@@ -65,6 +65,9 @@ pub struct Terms {
     pub env: BTreeMap<String, String>,
     /// What may be reached.
     pub egress: Vec<EgressRule>,
+    /// Whether a person is asked about other hosts.
+    #[serde(default)]
+    pub others_asked: bool,
     /// What may be used.
     pub limits: Limits,
     /// What stands around its processes.
@@ -264,6 +267,7 @@ impl Lease {
                 monitor: self.monitor(&stack),
                 env: terms.env.clone(),
                 egress: terms.egress.clone(),
+                others_asked: terms.others_asked,
                 served: terms.served(),
                 limits: terms.limits,
             })

@@ -68,6 +68,8 @@ pub struct Room<'a> {
     pub env: BTreeMap<String, String>,
     /// What may be reached.
     pub egress: Vec<EgressRule>,
+    /// Whether connections to other hosts come to be asked about, rather than find no such host.
+    pub others_asked: bool,
     /// Loopback addresses inside at which the holder of the listeners answers.
     pub served: Vec<SocketAddrV4>,
     /// What may be used.
@@ -147,7 +149,7 @@ impl Machine {
             mounts,
             workdir: room.workspace.to_owned(),
             env: environment_variables(&home, &self.identity.name, room.tools, &room.hosts, room.env),
-            network: Network { egress: room.egress, served: room.served },
+            network: Network { egress: room.egress, others: room.others_asked, served: room.served },
             limits: SandboxLimits {
                 memory_bytes: room.limits.memory_bytes,
                 processes: room.limits.processes.into(),

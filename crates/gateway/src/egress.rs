@@ -8,6 +8,7 @@ pub(crate) mod address;
 pub(crate) mod dial;
 pub(crate) mod header;
 pub mod hello;
+pub(crate) mod hold;
 pub(crate) mod http;
 pub(crate) mod policy;
 pub(crate) mod refusal;
@@ -35,6 +36,7 @@ use tokio::{
 
 use self::{
     dial::{Resolve, SystemResolver},
+    hold::Ask,
     policy::{Policy, Target},
     refusal::Refusal,
     report::{Reporter, Sink},
@@ -72,6 +74,9 @@ pub struct Listener {
 pub struct Limits {
     /// Connections at a time; more wait in the listener's backlog. One takes at most some 300 KiB.
     pub connections: usize,
+    /// Connections that are held at a time until somebody says whether they may go on; far fewer than `connections`, so
+    /// that those of allowed hosts find their place.
+    pub held: usize,
     /// For the head of a request or a ClientHello to arrive.
     pub head: Duration,
     /// For resolving a name, and again for reaching one address.
@@ -85,6 +90,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            held: 64,
             head: Duration::from_secs(15),
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(15 * 60),
@@ -99,6 +105,8 @@ pub struct Options {
     pub limits: Limits,
     /// Who hears what was allowed and refused; must not block.
     pub sink: Sink,
+    /// Who is asked about hosts that no rule names; nobody: those are refused.
+    pub ask: Option<Arc<dyn Ask>>,
     /// How names become addresses.
     pub resolver: Arc<dyn Resolve>,
     /// The proxy that this machine itself has to use.
@@ -106,7 +114,7 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Default bounds, nobody listening, the machine's resolver, and the proxy that the daemon's environment names.
+    /// Default bounds, nobody listening or asked, the machine's resolver, and the proxy that the daemon's environment names.
     fn default() -> Self {
         let upstream = UpstreamProxy::from_env(|name| std::env::var(name).ok()).unwrap_or_else(|error| {
             tracing::warn!(%error, "the proxy named by the environment is not used");
@@ -115,6 +123,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             sink: Arc::new(|_| {}),
+            ask: None,
             resolver: Arc::new(SystemResolver),
             upstream,
         }
@@ -141,6 +150,7 @@ pub(crate) struct Shared {
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) totals: Arc<Totals>,
     permits: Arc<Semaphore>,
+    held: Semaphore,
 }
 
 /// Bytes of all connections of a run.
@@ -167,6 +177,7 @@ impl Egress {
             reporter: Arc::new(Reporter::new(options.sink.clone())),
             totals: Arc::default(),
             permits: Arc::new(Semaphore::new(options.limits.connections)),
+            held: Semaphore::new(options.limits.held),
             options,
         };
         let egress = Self { shared: Arc::new(shared), accepting: Mutex::default() };

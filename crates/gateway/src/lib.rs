@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `egress` | a run's proxy: listeners in, connections served, everything ended when it is dropped |
 //! | `egress/policy` | which host and port a connection may go to |
+//! | `egress/hold` | connections that wait until somebody says whether they may go on |
 //! | `egress/refusal` | why one may not, in words that a model can act on |
 //! | `egress/dial` | from an allowed name to a connection: resolve, check, dial what was checked |
 //! | `egress/address` | which addresses are nobody's business |
@@ -41,6 +42,7 @@ pub use door::{Door, Guest};
 pub use egress::{
     Egress, EgressPolicy, Limits, Listener, ListenerKind, Options, ServeError,
     dial::{Resolve, Resolver, SystemResolver},
+    hold::{Ask, Asked, Said},
     report::{EgressEvent, Sink},
     upstream::{UpstreamProxy, UpstreamProxyError},
 };

@@ -164,6 +164,10 @@ pub enum Mount {
 pub struct Network {
     /// The allow-list. Only ever appended to while the environment lives (see [`crate::network`]).
     pub egress: Vec<EgressRule>,
+    /// Whether names that no rule names have an address too, that of all wildcards: whoever holds the listeners decides
+    /// about each connection.
+    #[serde(default)]
+    pub others: bool,
     /// Addresses at which the holder of the listeners answers, besides the proxy: what is found there is its business. On
     /// loopback, where no server inside can have them; or of the synthetic range, where none inside is in the way.
     #[serde(default)]

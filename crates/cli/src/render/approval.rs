@@ -81,7 +81,11 @@ fn commands(name: &str, subject: &Subject, options: &[AskOption]) -> Vec<String>
         lines.push(format!("offshoot deny {name} --reason \"…\""));
         return lines;
     }
-    vec![format!("offshoot approve {name}, or offshoot deny {name} --reason \"…\"")]
+    let mut lines = vec![format!("offshoot approve {name}, or offshoot deny {name} --reason \"…\"")];
+    if let Subject::Host { .. } = subject {
+        lines.push("with --for-task or --always: also from now on".to_owned());
+    }
+    lines
 }
 
 /// That an answer was taken.

@@ -59,6 +59,8 @@ fn the_page_has_every_key() {
         instructions = "x"
         [egress]
         allow = ["example.org"]
+        [network]
+        unknown = "ask"
         [limits]
         memory = "1g"
         processes = 1
@@ -79,13 +81,13 @@ fn the_page_has_every_key() {
          [dashboard]\nport = 1\nforget-after = \"30d\"\n\
          [environment]\nisolation = \"sandbox\"\n\
          [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\nfrom-project = true\n\
-         [repositories]\nshow = true\n"
+         [repositories]\nshow = true\n[approvals]\nhost-deadline = \"1m\"\n"
     );
     // Serialising writes every field, so a key that is missing here is missing in the text above too.
     let written = toml::Value::try_from(ProjectConfig::parse(&project).unwrap()).unwrap();
     assert_eq!(keys(&written), PROJECT_KEYS.iter().map(|k| k.0.to_owned()).collect());
     let written = toml::Value::try_from(UserConfig::parse(&user).unwrap()).unwrap();
-    let both = ["agent.", "egress.", "limits."];
+    let both = ["agent.", "egress.", "network.", "limits."];
     let own: BTreeSet<String> =
         keys(&written).into_iter().filter(|k| !both.iter().any(|s| k.starts_with(s))).collect();
     assert_eq!(own, USER_KEYS.iter().map(|k| k.0.to_owned()).collect());

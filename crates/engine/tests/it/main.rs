@@ -11,6 +11,7 @@ mod databases;
 mod doors;
 mod faults;
 mod hostile;
+mod hosts;
 mod http;
 mod keep;
 mod kills;

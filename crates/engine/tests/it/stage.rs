@@ -33,6 +33,7 @@ pub struct Stage {
     bins: Arc<TempDir>,
     daemon: RefCell<Option<Child>>,
     closed: RefCell<bool>,
+    variables: RefCell<Vec<(String, String)>>,
 }
 
 impl Stage {
@@ -51,6 +52,7 @@ impl Stage {
             bins: binaries(),
             daemon: RefCell::new(None),
             closed: RefCell::new(false),
+            variables: RefCell::default(),
         }
     }
 
@@ -71,6 +73,11 @@ impl Stage {
         fs::write(self.dir.path().join("c.toml"), text).unwrap();
     }
 
+    /// A further variable of what is started from now on.
+    pub fn variable(&self, name: &str, value: &str) {
+        self.variables.borrow_mut().push((name.to_owned(), value.to_owned()));
+    }
+
     /// A command with the stage's own variables.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
@@ -81,6 +88,7 @@ impl Stage {
             .env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", self.bins.path().display()))
             .env("OFFSHOOT_STATE_DIR", self.state())
             .env("OFFSHOOT_CONFIG", self.dir.path().join("c.toml"))
+            .envs(self.variables.borrow().iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

@@ -180,6 +180,8 @@ impl Layers {
                 hosts: vec![part.host_line()],
                 env,
                 egress: seeding.egress.to_vec(),
+                // Nobody waits for a builder who could say why it needs a host.
+                others_asked: false,
                 served: vec![part.served()],
                 limits: seeding.room.limits,
             })

@@ -192,6 +192,8 @@ impl Layers {
                 hosts: Plans::hosts(&services.plans),
                 env,
                 egress: egress.to_vec(),
+                // Nobody waits for a builder who could say why it needs a host.
+                others_asked: false,
                 served: Vec::new(),
                 limits: room.limits,
             })

@@ -97,6 +97,7 @@ impl Lease {
                 monitor: None,
                 env: BTreeMap::new(),
                 egress: Vec::new(),
+                others_asked: false,
                 served: Vec::new(),
                 limits: terms.limits,
             })

@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -52,6 +53,9 @@ type Body = Either<Full<Bytes>, Incoming>;
 struct Connection {
     shared: Arc<Shared>,
     activity: Arc<Activity>,
+    /// Another descriptor of it, for as long as HTTP is spoken: while a request is held nothing is read, and its end would
+    /// not be seen.
+    client: Mutex<Option<Arc<OwnedFd>>>,
     route: Route,
     /// To the host of the request before.
     kept: Mutex<Option<Kept>>,
@@ -86,6 +90,9 @@ pub(crate) async fn serve(shared: &Arc<Shared>, socket: Socket, route: Route) {
     let connection = Arc::new(Connection {
         shared: Arc::clone(shared),
         activity: Arc::clone(socket.activity()),
+        client: Mutex::new(
+            shared.options.ask.as_ref().and_then(|_| socket.as_fd().try_clone_to_owned().ok()).map(Arc::new),
+        ),
         route,
         kept: Mutex::default(),
         next: Mutex::default(),
@@ -106,6 +113,7 @@ pub(crate) async fn serve(shared: &Arc<Shared>, socket: Socket, route: Route) {
     if let Err(error) = served {
         tracing::debug!(%error, "a connection out of a sandbox ended badly");
     }
+    connection.client.lock().unwrap_or_else(PoisonError::into_inner).take();
     let next = connection.next.lock().unwrap_or_else(PoisonError::into_inner).take();
     match next {
         Some(Next::Tunnel { client, server, destination }) => {
@@ -153,15 +161,22 @@ impl Connection {
         {
             return Err(Refusal::Mismatch { asked: name, found: format!("{host}:{host_port}") });
         }
-        let destination = self.shared.policy().decide(&name, port)?;
+        let destination = self.admit(&name, port).await?;
         let server = dial::dial(&self.shared, &destination, &self.activity).await?;
         let client = hyper::upgrade::on(&mut request);
         self.becomes(Next::Tunnel { client, server, destination });
         Ok(Response::new(Either::Left(Full::default())))
     }
 
-    /// The one destination of a request.
-    fn destination<B>(&self, request: &Request<B>) -> Result<Destination, Refusal> {
+    /// Where a request may go, perhaps after somebody was asked.
+    async fn admit(&self, name: &HostName, port: u16) -> Result<Destination, Refusal> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let client = client.as_ref().map(|client| client.as_fd());
+        self.shared.admit(name, port, client, &self.activity).await
+    }
+
+    /// The one host and port that a request names.
+    fn named<B>(&self, request: &Request<B>) -> Result<(HostName, u16), Refusal> {
         head::check_framing(request)?;
         let uri = request.uri();
         let invalid = |what, text: &str| Refusal::Invalid { what, text: text.to_owned() };
@@ -194,11 +209,12 @@ impl Connection {
         if let Some((other, other_port)) = named.find(|other| *other != (name.clone(), named_port)) {
             return Err(Refusal::Mismatch { asked: name, found: format!("{other}:{other_port}") });
         }
-        self.shared.policy().decide(&name, named_port)
+        Ok((name, named_port))
     }
 
     async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let destination = self.destination(&request)?;
+        let (name, port) = self.named(&request)?;
+        let destination = self.admit(&name, port).await?;
         let websocket = head::asks_for_websocket(request.headers());
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri = Uri::try_from(if path.is_empty() { "/" } else { path })

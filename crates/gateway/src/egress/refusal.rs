@@ -23,6 +23,10 @@ pub(crate) enum Refusal {
     Nameless { port: u16 },
     /// The host resolves to private addresses only.
     Private { host: HostName },
+    /// Somebody was asked, and it may not be reached.
+    Denied { host: HostName, port: u16, code: &'static str, why: String },
+    /// Whoever wanted it did not wait for the answer.
+    HungUp { host: HostName, port: u16 },
     /// The host does not resolve.
     Unresolved { host: HostName },
     /// The host does not answer.
@@ -49,6 +53,8 @@ impl Refusal {
             Self::Mismatch { .. } => "names-differ",
             Self::Nameless { .. } => "no-name",
             Self::Private { .. } => "private-address",
+            Self::Denied { code, .. } => code,
+            Self::HungUp { .. } => "hung-up",
             Self::Unresolved { .. } => "unresolved",
             Self::Unreachable { .. } => "unreachable",
         }
@@ -59,12 +65,19 @@ impl Refusal {
         match self {
             Self::NotListed { host, port }
             | Self::Port { host, port }
+            | Self::Denied { host, port, .. }
+            | Self::HungUp { host, port }
             | Self::Unreachable { host, port, .. } => (host.to_string(), Some(*port)),
             Self::Private { host } | Self::Unresolved { host } => (host.to_string(), None),
             Self::Mismatch { found, .. } => (shown(found), None),
             Self::Address { text } | Self::Invalid { text, .. } => (shown(text), None),
             Self::Nameless { port } => (String::new(), Some(*port)),
         }
+    }
+
+    /// Whether whoever was asked knows of it already, so that nobody else need be told.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::HungUp { .. })
     }
 
     /// Whether the allow-list, and not the network, is the reason.
@@ -110,6 +123,8 @@ impl fmt::Display for Refusal {
                 "host {host} has only private addresses, which a run cannot reach; a port of this machine is \
                  allowed with offshoot run --allow host:PORT and reached as {HOST_ALIAS}:PORT"
             ),
+            Self::Denied { why, .. } => f.write_str(&why.replace(char::is_control, " ")),
+            Self::HungUp { host, port } => write!(f, "nobody waits for host {host}, port {port}, any more"),
             Self::Unresolved { host } => write!(f, "host {host} is allowed, but does not resolve"),
             Self::Unreachable { host, port, error } => {
                 write!(f, "host {host} is allowed, but port {port} cannot be reached: {error}")

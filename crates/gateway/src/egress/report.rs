@@ -73,6 +73,9 @@ impl Reporter {
     }
 
     pub(crate) fn refused(&self, refusal: &Refusal) {
+        if refusal.is_known() {
+            return;
+        }
         let Some(left_out) = self.admit() else { return };
         let (host, port) = refusal.about();
         (self.sink)(EgressEvent::Refused {

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::{
         Arc,
@@ -89,6 +90,11 @@ impl Socket {
     /// The connection itself, and what is to be read before it. What moves from now on is not counted.
     pub(crate) fn into_stream(self) -> (TcpStream, Bytes) {
         (self.stream, self.ahead)
+    }
+
+    /// The connection as the system knows it.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Ends when something can be read, or the end was reached; consumes nothing.

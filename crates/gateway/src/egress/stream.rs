@@ -29,7 +29,8 @@ const ACCESS_DENIED: [u8; 7] = [21, 3, 1, 0, 2, 2, 49];
 
 /// A connection to the synthetic address of a name.
 pub(crate) async fn to(shared: &Arc<Shared>, client: Socket, name: HostName, port: u16) {
-    let dialled = match shared.policy().decide(&name, port) {
+    let admitted = shared.admit(&name, port, Some(client.as_fd()), client.activity()).await;
+    let dialled = match admitted {
         Ok(destination) => dial::dial(shared, &destination, client.activity()).await,
         Err(refusal) => Err(refusal),
     };
@@ -95,7 +96,7 @@ pub(crate) async fn by_visible_name(shared: &Arc<Shared>, client: Socket, port: 
             let client = client.put_back(first.bytes);
             return http::serve(shared, client, http::Route::Any(port)).await;
         }
-        Kind::Tls(Some(name)) => shared.policy().decide(name, port),
+        Kind::Tls(Some(name)) => shared.admit(name, port, Some(client.as_fd()), client.activity()).await,
         Kind::Malformed => Err(Refusal::Invalid { what: "TLS ClientHello", text: String::new() }),
         Kind::Tls(None) | Kind::Other => Err(Refusal::Nameless { port }),
     };

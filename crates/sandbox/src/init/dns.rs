@@ -1,4 +1,5 @@
-//! The DNS stub at 127.0.0.53: synthetic addresses for allowed names, "no such domain" for all others. Asks nobody:
+//! The DNS stub at 127.0.0.53: synthetic addresses for allowed names, "no such domain" for all others (or the wildcards'
+//! address, if whoever holds the listeners decides about each connection). Asks nobody:
 //! a name that is not allowed leaves no trace outside, whatever its labels spell.
 //!
 //! Queries are hostile: nothing is believed about lengths, nothing is kept between datagrams; TCP connections are few
@@ -39,12 +40,23 @@ pub(super) struct Dns {
 pub(super) struct Names {
     rules: Vec<EgressRule>,
     exact: Vec<(HostName, Ipv4Addr)>,
-    all: bool,
+    others: Others,
+}
+
+/// Which names that no rule names have an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Others {
+    /// None.
+    None,
+    /// Those that may be public.
+    Public,
+    /// All: a defence is left out.
+    All,
 }
 
 impl Names {
-    pub(super) fn new(rules: Vec<EgressRule>, all: bool) -> Self {
-        Self { exact: network::addresses(&rules), rules, all }
+    pub(super) fn new(rules: Vec<EgressRule>, others: Others) -> Self {
+        Self { exact: network::addresses(&rules), rules, others }
     }
 
     fn find(&self, name: &HostName) -> Option<Ipv4Addr> {
@@ -52,7 +64,12 @@ impl Names {
             return Some(Ipv4Addr::LOCALHOST);
         }
         let exact = self.exact.iter().find(|(n, _)| n == name).map(|(_, address)| *address);
-        exact.or_else(|| (self.all || self.rules.iter().any(|r| r.names(name))).then_some(network::WILDCARD))
+        let other = match self.others {
+            Others::None => false,
+            Others::Public => name.may_be_public(),
+            Others::All => true,
+        };
+        exact.or_else(|| (other || self.rules.iter().any(|r| r.names(name))).then_some(network::WILDCARD))
     }
 }
 
@@ -124,7 +141,7 @@ fn send_to(socket: &OwnedFd, reply: &[u8], to: &SocketAddrAny) -> rustix::io::Re
 #[cfg(fuzzing)]
 #[must_use]
 pub fn answer_dns(query: &[u8], rules: Vec<EgressRule>) -> Option<Vec<u8>> {
-    answer(query, &Names::new(rules, false))
+    answer(query, &Names::new(rules, Others::None))
 }
 
 /// The reply to one message (RFC 1035, section 4), or none when it is no query at all.
@@ -207,7 +224,7 @@ mod tests {
     #[test]
     fn allowed_names_have_addresses_and_others_do_not_exist() {
         let rules = ["example.org", "*.example.net", "host:80"].map(|r| r.parse().unwrap()).to_vec();
-        let names = Names::new(rules, false);
+        let names = Names::new(rules, Others::None);
         for (name, kind, code, address) in [
             ("example.org", 1, NO_ERROR, Some([198, 18, 0, 1])),
             ("EXAMPLE.org", 1, NO_ERROR, Some([198, 18, 0, 1])),
@@ -231,8 +248,25 @@ mod tests {
     }
 
     #[test]
+    fn other_names_lead_to_whoever_decides_unless_they_cannot_be_public() {
+        let names = Names::new(vec!["example.org".parse().unwrap()], Others::Public);
+        for (name, kind, address) in [
+            ("example.org", 1, Some([198, 18, 0, 1])),
+            ("other.org", 1, Some([198, 19, 255, 254])),
+            ("other.org", 28, None),
+        ] {
+            let reply = answer(&query(name, kind), &names).unwrap();
+            assert_eq!((reply[3] & 15, reply[7]), (NO_ERROR, u8::from(address.is_some())), "{name}");
+            assert!(address.is_none_or(|address| reply.ends_with(&address)), "{name}");
+        }
+        for name in ["db", "host.internal", "metadata.google.internal", "a.local", "_x.other.org"] {
+            assert_eq!(answer(&query(name, 1), &names).unwrap()[3] & 15, NO_SUCH_DOMAIN, "{name}");
+        }
+    }
+
+    #[test]
     fn no_message_breaks_the_parser() {
-        let names = Names::new(Vec::new(), true);
+        let names = Names::new(Vec::new(), Others::All);
         let good = query("a.example.org", 1);
         for length in 0..good.len() {
             let reply = answer(&good[..length], &names);

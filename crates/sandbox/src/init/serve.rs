@@ -22,7 +22,7 @@ use rustix::{
 
 use super::{
     SetupError, Step, confine,
-    dns::{Dns, Names},
+    dns::{Dns, Names, Others},
     lo::{self, Gate},
     mounts,
     moves::Moves,
@@ -81,7 +81,7 @@ struct Init {
     /// Bytes, when this process has to hold the limit itself.
     memory_limit: Option<u64>,
     look_at: Option<Instant>,
-    all_names: bool,
+    others: Others,
 }
 
 impl Init {
@@ -103,11 +103,15 @@ impl Init {
         drop(sources);
         fault::point("init.mounted");
         let (mut listeners, mut network) = (Vec::new(), None);
-        let all_names = spec.weak(Weakness::DnsFilter);
+        let others = match (spec.weak(Weakness::DnsFilter), spec.network.others) {
+            (true, _) => Others::All,
+            (_, true) => Others::Public,
+            _ => Others::None,
+        };
         if !spec.weak(Weakness::NetworkNamespace) {
             let (gate, made) = lo::bring_up(&spec.network)?;
             listeners = made;
-            let dns = Dns::start(Names::new(spec.network.egress.clone(), all_names))?;
+            let dns = Dns::start(Names::new(spec.network.egress.clone(), others))?;
             network = Some((dns, gate));
         }
         rustix::process::umask(Mode::from_raw_mode(0o022));
@@ -129,7 +133,7 @@ impl Init {
             memory_limit: (soft_memory && !spec.weak(Weakness::MemoryLimit))
                 .then_some(spec.limits.memory_bytes),
             look_at: None,
-            all_names,
+            others,
         };
         init.hand_out(&socket, listeners).step(|| "hand out listeners".into())?;
         fault::point("init.ready");
@@ -318,7 +322,7 @@ impl Init {
         };
         match gate.listen(&rules, &self.listening) {
             Ok(listeners) => {
-                dns.set(Names::new(rules, self.all_names));
+                dns.set(Names::new(rules, self.others));
                 if let Some(socket) = self.socket.as_ref().map(OwnedFd::try_clone).transpose()? {
                     self.hand_out(&socket, listeners)?;
                 }
