@@ -388,7 +388,8 @@ fn what_others_made_is_taken_up_and_stays_theirs() {
 }
 
 const COUNTER: &str = r#"{"services": [{"name": "counter", "use": "host", "ports": [7000],
-  "inject": {"COUNTER_URL": "tcp://{host}:{port}"}, "command": "exec python3 -m http.server 7000"}]}"#;
+  "inject": {"COUNTER_URL": "tcp://{host}:{port}"},
+  "healthcheck": {"test": ["CMD-SHELL", "test $COUNTER_URL = tcp://counter:7000"]}, "command": "exec python3 -m http.server 7000"}]}"#;
 
 /// A stage whose project runs on a service that serves the commit's files.
 fn with_service() -> Stage {

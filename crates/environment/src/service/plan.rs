@@ -250,6 +250,11 @@ fn told(service: &Service, host: String, address: String, port: u16) -> BTreeMap
 }
 
 impl Plan {
+    /// Variables of whoever finds it under its name.
+    pub fn injected_inside(&self) -> BTreeMap<String, String> {
+        injected(&self.service, self.address)
+    }
+
     /// Variables of whoever finds it at another place than inside.
     pub fn injected(&self, address: &str, port: u16) -> BTreeMap<String, String> {
         told(&self.service, address.to_owned(), address.to_owned(), port)

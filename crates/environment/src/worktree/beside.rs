@@ -95,7 +95,7 @@ impl Lease {
                 mounts,
                 hosts: Plans::hosts(&terms.services),
                 monitor: None,
-                env: BTreeMap::new(),
+                env: terms.services.iter().flat_map(Plan::injected_inside).collect(),
                 egress: Vec::new(),
                 others_asked: false,
                 served: Vec::new(),
