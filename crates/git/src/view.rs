@@ -237,6 +237,7 @@ impl Store {
 
     /// What stands at `path` (in bytes) in a commit; `None` if nothing does.
     pub fn blob(&self, commit: &Oid, path: &[u8], max: usize) -> Result<Option<Blob>, GitError> {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
         // Git refuses these, and nothing can stand there.
         if path.split(|b| *b == b'/').any(|part| matches!(part, b"" | b"." | b"..")) {
             return Ok(None);
