@@ -46,6 +46,10 @@ pub enum AgentEvent {
         locations: Vec<String>,
         /// The command, the output or the error, shortened.
         detail: Option<String>,
+        /// What it changes, if the agent tells: of each file its path, then the lines that go (`-`) and come (`+`).
+        /// Shortened.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<String>,
     },
     /// The agent asks something and waits for the answer.
     Asked {

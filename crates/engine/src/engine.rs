@@ -430,6 +430,19 @@ impl Engine {
         Ok(EventList { next: entries.last().map_or(after, |entry| entry.seq), entries })
     }
 
+    /// The newest entries of the log before `before`, in order.
+    pub async fn events_before(
+        &self,
+        before: u64,
+        task: Option<&TaskRef>,
+        limit: usize,
+    ) -> Result<EventList, Problem> {
+        let task = task.map(|t| self.find(t)).transpose()?.map(|t| t.id);
+        let entries =
+            self.inner.ledger.store().entries_before(before, task, limit).map_err(|e| store_problem(&e))?;
+        Ok(EventList { next: entries.last().map_or(0, |entry| entry.seq), entries })
+    }
+
     /// Entries of the log after `after`, then those to come.
     pub async fn follow_events(
         &self,

@@ -42,6 +42,9 @@ pub(crate) struct EventsQuery {
     /// Only events after this sequence number.
     #[serde(default)]
     after: u64,
+    /// The newest events before this sequence number, in order, instead of the oldest after one: to read a long log
+    /// from its end. Only for a list.
+    before: Option<u64>,
     /// Most entries of a list (1000 if not given, at most 5000); a stream has no end.
     limit: Option<usize>,
     /// Any directory of a repository: of two tasks with one name, the one of this project is meant.
@@ -81,8 +84,16 @@ async fn answer(
     task: Option<TaskRef>,
 ) -> Result<Response, Refusal> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !accept.contains("text/event-stream") {
-        let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let stream = accept.contains("text/event-stream");
+    let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    if let Some(before) = query.before {
+        if query.after != 0 || stream {
+            let why = "`before` reads a list backwards: without `after`, and not as a stream";
+            return Err(Problem::new(ProblemKind::Invalid, "before", why).into());
+        }
+        return Ok(Json(app.engine.events_before(before, task.as_ref(), limit).await?).into_response());
+    }
+    if !stream {
         return Ok(Json(app.engine.events(query.after, task.as_ref(), limit).await?).into_response());
     }
     let after = match headers.get("last-event-id") {

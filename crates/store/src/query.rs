@@ -171,6 +171,33 @@ impl Store {
         })
     }
 
+    /// The newest events before number `before`, in order; of one task, or of all.
+    pub fn entries_before(
+        &self,
+        before: u64,
+        task: Option<TaskId>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, StoreError> {
+        // The database's numbers are signed.
+        let (before, limit) = (before.min(i64::MAX.unsigned_abs()), rows_at_most(limit));
+        let mut entries: Vec<Entry> = self.ask(|connection| match task {
+            Some(task) => connection
+                .prepare_cached(&format!(
+                    "SELECT {ENTRY} FROM events WHERE task = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3"
+                ))?
+                .query_map(params![task.0.as_bytes(), before, limit], rows::entry)?
+                .collect(),
+            None => connection
+                .prepare_cached(&format!(
+                    "SELECT {ENTRY} FROM events WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2"
+                ))?
+                .query_map(params![before, limit], rows::entry)?
+                .collect(),
+        })?;
+        entries.reverse();
+        Ok(entries)
+    }
+
     /// The project of a git directory; made if there is none. Its root may change when a repository is moved.
     pub fn project(&self, git_dir: &str, root: &str) -> Result<ProjectId, StoreError> {
         self.with_writer(|writer| {

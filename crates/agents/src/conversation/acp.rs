@@ -572,5 +572,6 @@ fn tool_call(update: &Value) -> Call {
             .map(str::to_owned)
             .collect(),
         detail: Some(detail),
+        change: subject::change(update),
     }
 }

@@ -386,5 +386,6 @@ fn tool_use(block: &Value) -> Call {
         status: Some(ToolStatus::Running),
         locations: path.map(str::to_owned).into_iter().collect(),
         detail: field("command").map(str::to_owned),
+        change: block.pointer("/input").and_then(subject::edit),
     }
 }

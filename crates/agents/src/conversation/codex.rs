@@ -480,6 +480,7 @@ fn tool(item: &Value) -> Call {
         _ => ToolStatus::Running,
     };
     let changes = json::list(item, "/changes");
+    let mut change = None;
     let (kind, title, detail) = match json::text(item, "/type") {
         "commandExecution" => {
             let output = json::text(item, "/aggregatedOutput");
@@ -495,7 +496,9 @@ fn tool(item: &Value) -> Call {
             let changed = changes
                 .iter()
                 .map(|one| format!("{}\n{}", json::text(one, "/path"), json::text(one, "/diff")));
-            (ToolKind::Edit, title, changed.collect::<Vec<_>>().join("\n"))
+            let changed = changed.collect::<Vec<_>>().join("\n");
+            change = Some(changed.clone());
+            (ToolKind::Edit, title, changed)
         }
         "mcpToolCall" | "dynamicToolCall" => {
             let error = json::text(item, "/error/message");
@@ -518,5 +521,6 @@ fn tool(item: &Value) -> Call {
             .take(bound::LOCATIONS)
             .collect(),
         detail: Some(bound::shorten(&detail, bound::DETAIL)),
+        change,
     }
 }

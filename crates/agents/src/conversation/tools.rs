@@ -20,6 +20,7 @@ pub(super) struct Call {
     pub(super) status: Option<ToolStatus>,
     pub(super) locations: Vec<String>,
     pub(super) detail: Option<String>,
+    pub(super) change: Option<String>,
 }
 
 impl Tools {
@@ -54,6 +55,9 @@ impl Tools {
         if let Some(detail) = news.detail.filter(|detail| !detail.is_empty()) {
             call.detail = Some(bound::shorten(&detail, bound::DETAIL));
         }
+        if let Some(change) = news.change {
+            call.change = Some(bound::shorten(&change, bound::DETAIL));
+        }
         if *call != before || before.title.is_none() && before.status.is_none() {
             events.push(AgentEvent::ToolCall {
                 id: call.id.clone(),
@@ -62,6 +66,7 @@ impl Tools {
                 status: call.status.unwrap_or_default(),
                 locations: call.locations.clone(),
                 detail: call.detail.clone(),
+                change: call.change.clone(),
             });
         }
     }
@@ -69,5 +74,21 @@ impl Tools {
     /// What is known of a call.
     pub(super) fn get(&self, id: &str) -> Option<&Call> {
         self.calls.iter().find(|call| call.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that comes later replaces the command, but not what was changed.
+    #[test]
+    fn a_change_stays_when_the_output_comes() {
+        let (mut tools, mut events) = (Tools::default(), Vec::new());
+        let change = Some("/a\n-1\n+2".to_owned());
+        tools.upsert(Call { id: "1".into(), change: change.clone(), ..Call::default() }, &mut events);
+        tools.upsert(Call { id: "1".into(), detail: Some("done".into()), ..Call::default() }, &mut events);
+        let Some(AgentEvent::ToolCall { change: told, detail, .. }) = events.last() else { unreachable!() };
+        assert_eq!((told, detail.as_deref()), (&change, Some("done")));
     }
 }

@@ -133,4 +133,13 @@ fn events_resume_where_they_were_left() {
         "what was received last counts more than the address"
     );
     assert_eq!(stream("/v1/tasks/e/events", "Last-Event-ID: 1\r\n", last)[0], 2);
+    let list = |query: &str| {
+        let head = format!(
+            "GET /v1/tasks/e/events?{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        );
+        stage.raw(&head, "}")
+    };
+    let newest = list("before=9000000000000000&limit=2");
+    assert!(newest.contains(&format!("\"entries\":[{{\"seq\":{}", last - 1)), "{newest}");
+    assert!(list("before=3&after=1").contains("\"code\":\"before\""));
 }

@@ -31,7 +31,7 @@ fn step() -> impl Strategy<Value = (u128, u32, Event)> {
         3 => ".{0,20}".prop_map(|title| Event::Agent {
             agent: AgentEvent::ToolCall {
                 id: "1".to_owned(), title, kind: ToolKind::Edit, status: ToolStatus::Failed,
-                locations: Vec::new(), detail: None
+                locations: Vec::new(), detail: None, change: None
             },
             offset: 9
         }),
@@ -148,6 +148,15 @@ proptest! {
             prop_assert_eq!(store.task(*id).unwrap(), Some(record.clone()));
         }
         prop_assert_eq!(store.entries(0, None, usize::MAX).unwrap(), model.log.clone());
+        prop_assert_eq!(store.entries_before(u64::MAX, None, usize::MAX).unwrap(), model.log.clone());
+        for id in model.records.keys() {
+            let of_task: Vec<_> = model.log.iter().filter(|entry| entry.task == *id).cloned().collect();
+            let middle = of_task.len() / 2;
+            let before = of_task.get(middle).map_or(u64::MAX, |entry| entry.seq);
+            let older = &of_task[middle.saturating_sub(2)..middle];
+            prop_assert_eq!(store.entries_before(before, Some(*id), 2).unwrap(), older);
+            prop_assert_eq!(store.entries_before(u64::MAX, Some(*id), usize::MAX).unwrap(), of_task);
+        }
         let waiting = store.queued().unwrap();
         let want: Vec<_> = model
             .records
