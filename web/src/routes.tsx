@@ -17,7 +17,7 @@ import { ProblemBox } from './ui/ProblemBox';
 /** Pages that have a place and, if `true`, something in it. */
 export const filled: Record<'review' | 'qa' | 'approvals', boolean> = {
   review: false,
-  qa: false,
+  qa: true,
   approvals: true,
 };
 

@@ -867,6 +867,11 @@ export interface components {
             /** @enum {string} */
             type: "message";
         } | {
+            /**
+             * @description What it changes, if the agent tells: of each file its path, then the lines that go (`-`) and come (`+`).
+             *     Shortened.
+             */
+            change?: string | null;
             /** @description The command, the output or the error, shortened. */
             detail?: string | null;
             /** @description The agent's id of the call. */
@@ -3826,6 +3831,11 @@ export interface operations {
             query?: {
                 /** @description Only events after this sequence number. */
                 after?: number;
+                /**
+                 * @description The newest events before this sequence number, in order, instead of the oldest after one: to read a long log
+                 *     from its end. Only for a list.
+                 */
+                before?: number;
                 /** @description Most entries of a list (1000 if not given, at most 5000); a stream has no end. */
                 limit?: number;
                 /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
@@ -4589,6 +4599,11 @@ export interface operations {
             query?: {
                 /** @description Only events after this sequence number. */
                 after?: number;
+                /**
+                 * @description The newest events before this sequence number, in order, instead of the oldest after one: to read a long log
+                 *     from its end. Only for a list.
+                 */
+                before?: number;
                 /** @description Most entries of a list (1000 if not given, at most 5000); a stream has no end. */
                 limit?: number;
                 /** @description Any directory of a repository: of two tasks with one name, the one of this project is meant. */
