@@ -186,7 +186,7 @@ test('apps are started, heard and stopped; two panes; a log is a tab', async ({ 
   await expect(page.getByRole('log', { name: 'Log of web' })).toContainText('listening on 3000');
   await expect(page.getByRole('log')).toContainText('<img src=x onerror=alert(1)>');
   await page.getByRole('button', { name: 'New terminal' }).click();
-  await expect(page.getByRole('tab', { name: 'shell' })).toBeVisible();
+  await expect(page.getByRole('button', { name: 'shell', exact: true })).toBeVisible();
   await page.getByRole('button', { name: 'More terminals' }).click();
   await page.getByRole('menuitem', { name: 'Two panes' }).click();
   await expect(page.getByRole('log')).toBeVisible();

@@ -9,7 +9,7 @@ import { oneLine } from '../ui/text';
 import { Connection, type End } from './connection';
 import { font, theme } from './look';
 import { linked, pasted, silence, typed } from './quiet';
-import { styledDocument, whileOpening } from './styles';
+import { whileOpening } from './styles';
 
 /** So many lines can be scrolled back to: what a test run says. */
 const SCROLLBACK = 10_000;
@@ -59,7 +59,6 @@ export default function Screen({ task, exec, title, shown, onReady, onEnd, onAga
     const at = place.current;
     if (!at) return;
     const screen = new Terminal({
-      documentOverride: styledDocument,
       fontFamily: font,
       fontSize: 13,
       lineHeight: 1.2,

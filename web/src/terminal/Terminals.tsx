@@ -110,7 +110,7 @@ export function Terminals({
     <section aria-label="Terminals" className="flex min-h-0 min-w-0 grow flex-col">
       <div className="flex shrink-0 items-center gap-1 border-b border-line px-2 py-1 md:px-4">
         <div
-          role="tablist"
+          role="group"
           aria-label="Open terminals and logs"
           className="flex min-w-0 gap-0.5 overflow-x-auto"
         >
@@ -119,13 +119,11 @@ export function Terminals({
             return (
               <div
                 key={tab.id}
-                role="presentation"
                 className={`flex shrink-0 items-center rounded-md text-sm ${at === -1 ? 'text-muted' : 'bg-chosen'}`}
               >
                 <button
                   type="button"
-                  role="tab"
-                  aria-selected={at !== -1}
+                  aria-pressed={at !== -1}
                   className="h-7 pl-2.5 touch:h-11"
                   onClick={() => {
                     setLayout((now) => shown(now, tab.id, at === -1 ? pane : at));

@@ -1,7 +1,7 @@
 /**
  * xterm.js styles itself with style elements and style attributes, which the page's policy forbids, as it should: what a
- * policy lets in for one, it lets in for all. Here they become sheets that this script makes, which are allowed. It is
- * given a document that makes a stand-in for each style element and sets each style attribute through the DOM.
+ * policy lets in for one, it lets in for all. Here both are done in ways that only scripts have: a style element becomes
+ * a sheet of the document, a style attribute is set through the DOM.
  */
 
 /** The browser's own way to make an element, whatever stands in for it. */
@@ -27,28 +27,7 @@ function styleStandIn(): HTMLElement {
   return element;
 }
 
-function setAttribute(this: HTMLElement, name: string, value: string): void {
-  if (name === 'style') this.style.cssText = value;
-  else HTMLElement.prototype.setAttribute.call(this, name, value);
-}
-
-const create = (tag: string): HTMLElement => {
-  if (tag === 'style') return styleStandIn();
-  const element = plain(tag);
-  element.setAttribute = setAttribute;
-  return element;
-};
-
-/** For xterm.js' `documentOverride`. */
-export const styledDocument = new Proxy(document, {
-  get(target, name) {
-    if (name === 'createElement') return create;
-    const value: unknown = Reflect.get(target, name, target);
-    return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-  },
-});
-
-/** Its scroll bar asks the window's own document for a style element, once, when it is opened. */
+/** It makes its style elements when it is opened, and then only changes them. */
 export function whileOpening(open: () => void): void {
   Reflect.defineProperty(document, 'createElement', {
     configurable: true,
@@ -61,3 +40,9 @@ export function whileOpening(open: () => void): void {
     Reflect.deleteProperty(document, 'createElement');
   }
 }
+
+/** Colours that are not among the sixteen are style attributes of the spans of a line. */
+HTMLSpanElement.prototype.setAttribute = function (name: string, value: string): void {
+  if (name === 'style') this.style.cssText = value;
+  else HTMLElement.prototype.setAttribute.call(this, name, value);
+};
