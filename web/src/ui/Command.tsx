@@ -5,7 +5,7 @@ export function Command({ text }: { text: string }) {
   const [copied, setCopied] = useState(false);
   return (
     <span className="inline-flex max-w-full items-center gap-1 rounded-md bg-hover ring-1 ring-line ring-inset">
-      <code className="overflow-x-auto px-2.5 py-1 font-mono text-sm whitespace-pre">{text}</code>
+      <code className="px-2.5 py-1 font-mono text-sm whitespace-pre-wrap">{text}</code>
       <button
         type="button"
         className="h-7 shrink-0 rounded-md px-2 text-xs text-muted hover:text-text touch:h-11 touch:px-3"
