@@ -54,6 +54,11 @@ pub const PROJECT_KEYS: &[Key] = &[
         "list of files",
         "Files whose content decides whether the setup must run again (lockfiles)",
     ),
+    (
+        "setup.NAME.after",
+        "list of names",
+        "Setups whose results this one needs; others are built at the same time",
+    ),
     ("check.command", "command", "What must succeed at the end of a run, given to `sh -c` inside"),
     ("check.timeout", "time, as in `15m`", "How long the check may take"),
     (

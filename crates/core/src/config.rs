@@ -92,6 +92,8 @@ pub struct SetupConfig {
     pub commands: Vec<String>,
     /// Files whose content decides whether the commands must run again (lockfiles).
     pub key: Vec<String>,
+    /// Setups whose results this one needs; those that do not wait for each other are built at the same time.
+    pub after: Vec<Label>,
 }
 
 /// `[check]`
@@ -393,10 +395,30 @@ impl ProjectConfig {
             );
             return Err(ConfigError::near(message, text, &[&rule]));
         }
+        config.check_setups(text)?;
         config.check_repos(text)?;
         config.check_apps(text)?;
         config.check_ports(text)?;
         Ok(config)
+    }
+
+    fn check_setups(&self, text: &str) -> Result<(), ConfigError> {
+        for (name, setup) in &self.setup {
+            let wrong =
+                |message: String| Err(ConfigError::near(message, text, &["[setup.", name.as_str(), "after"]));
+            if let Some(other) = setup.after.iter().find(|other| !self.setup.contains_key(*other)) {
+                return wrong(format!("there is no setup called {other}"));
+            }
+            let (mut seen, mut pending) = (Vec::new(), setup.after.iter().collect::<Vec<_>>());
+            while let Some(next) = pending.pop().filter(|next| !seen.contains(next)) {
+                if next == name {
+                    return wrong(format!("{name} waits for itself"));
+                }
+                seen.push(next);
+                pending.extend(self.setup.get(next).into_iter().flat_map(|setup| &setup.after));
+            }
+        }
+        Ok(())
     }
 
     /// Repositories of a project at the most: each costs an environment three mounts, and a person a look.
@@ -514,6 +536,13 @@ impl From<toml::de::Error> for ConfigError {
 pub const DEFAULT_LIMITS: Limits =
     Limits { memory_bytes: 4 << 30, processes: 1024, cpu_percent: None, disk_bytes: 20 << 30 };
 
+/// Memory that something with such limits is counted with where room is shared: it may take more for a while, up to its
+/// limit, as not all peak at once; counting every limit in full would leave most of the machine unused. At least 1 GiB:
+/// an agent idles at 100 to 600 MB, and what it builds comes on top.
+pub fn counted(limits: &Limits) -> u64 {
+    (limits.memory_bytes / 4).max(1 << 30).min(limits.memory_bytes)
+}
+
 /// The limits that hold: the project's wish, else the user's, else the default, and never above the user's.
 pub fn limits(project: &LimitsConfig, user: &LimitsConfig) -> Limits {
     let pick = |wish: Option<u64>, cap: Option<u64>, default: u64| match (wish, cap) {
@@ -586,6 +615,8 @@ mod tests {
             ("[check]\ntimeout = \"soon\"", "\"soon\""),
             ("[setup]\ncommands = [\"x\"]", "[\"x\"]"),
             ("[setup.Web]\ncommands = []", "Web"),
+            ("[setup.a]\nafter = [\"b\"]", "after"),
+            ("[setup.a]\nafter = [\"b\"]\n[setup.b]\nafter = [\"c\"]\n[setup.c]\nafter = [\"b\"]", "after"),
             ("[apps.web]\nport = 1", "apps"),
             ("[apps.web]\ncommand = \"x\"\ncwd = \"/etc\"", "/etc"),
             ("[apps.a]\ncommand = \"x\"\nport = 1\n[apps.b]\ncommand = \"x\"\nport = 1", "port"),

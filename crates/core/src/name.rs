@@ -20,6 +20,9 @@ pub struct TaskName(String);
 #[error("{0:?} is not a name; use 1 to 48 lower-case letters, digits and inner hyphens")]
 pub struct NameError(String);
 
+/// What the names of tasks' branches begin with.
+pub const BRANCHES: &str = "offshoot/";
+
 impl TaskName {
     /// The text.
     pub fn as_str(&self) -> &str {
@@ -28,7 +31,7 @@ impl TaskName {
 
     /// The branch a task of this name owns in the user's repository.
     pub fn branch(&self) -> String {
-        format!("offshoot/{}", self.0)
+        format!("{BRANCHES}{}", self.0)
     }
 
     /// A name made from the first words of a prompt. Never fails: a prompt without letters gives `task`.

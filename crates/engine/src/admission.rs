@@ -3,10 +3,8 @@
 //! Strictly in order: a run that does not fit holds back those behind it, so that none waits forever. A machine on
 //! which nothing works admits one run whatever it needs, so that none waits for room that never comes.
 
+pub use offshoot_core::config::counted;
 use offshoot_core::event::Limits;
-
-/// Memory a run is counted with at the least: an agent idles at 100 to 600 MB, and what it builds comes on top.
-pub const LEAST_MEMORY: u64 = 1 << 30;
 
 /// What this machine gives to runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +22,6 @@ impl Capacity {
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         Self { max_runs: processors.saturating_mul(4).max(4), memory_bytes: memory_bytes / 4 * 3 }
     }
-}
-
-/// Memory a run with such limits is counted with: it may take more for a while, up to its limit, as not all peak at
-/// once; counting every limit in full would leave most of the machine unused.
-pub fn counted(limits: &Limits) -> u64 {
-    (limits.memory_bytes / 4).max(LEAST_MEMORY).min(limits.memory_bytes)
 }
 
 /// Why the first in the queue waits.

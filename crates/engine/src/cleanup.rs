@@ -209,10 +209,12 @@ impl Engine {
             let Ok(repository) = project::discover(std::path::Path::new(&known.root)) else { continue };
             let Ok(project) = self.inner.projects.open(known.id, &repository) else { continue };
             match project.layers.prune(&|id| used.contains_key(id)).await {
-                Ok(gone) => view.removed.extend(gone.into_iter().map(|id| Reasoned {
-                    what: format!("layer {id}"),
-                    reason: "no environment stands on it".to_owned(),
-                })),
+                Ok(gone) => {
+                    view.removed.extend(gone.into_iter().map(|(id, reason)| Reasoned {
+                        what: format!("layer {id}"),
+                        reason: reason.to_owned(),
+                    }))
+                }
                 Err(error) => view.kept.push(Reasoned {
                     what: format!("layers of {}", known.root),
                     reason: offshoot_core::problem::chain(&error),

@@ -14,7 +14,7 @@ use offshoot_core::{
     isolation::Isolation,
     lifecycle::TaskState,
     problem::{Problem, ProblemKind},
-    record::{RunRecord, TaskRecord},
+    record::TaskRecord,
     service::Services,
 };
 use offshoot_environment::{
@@ -109,7 +109,6 @@ fn repositories(record: &TaskRecord) -> impl Iterator<Item = Of<'_>> {
 /// What the shares of one environment have in common.
 pub(crate) struct Common<'a> {
     pub environment: EnvironmentId,
-    pub run: &'a RunRecord,
     pub room: SetupRoom<'a>,
     pub told: Progress<'a>,
     /// Whether setups are layers, as they are where a workspace stands on layers.
@@ -131,8 +130,14 @@ impl Engine {
         let told = self.telling(record);
         let network = self.network(record.id);
         let nothing = BTreeMap::new();
-        let room = SetupRoom { tools: &tools, env: &nothing, limits: run.limits, network: &network };
-        let common = Common { environment: id, run, room, told: &told, setups: true };
+        let room = SetupRoom {
+            tools: &tools,
+            env: &nothing,
+            limits: run.limits,
+            egress: &run.egress,
+            network: &network,
+        };
+        let common = Common { environment: id, room, told: &told, setups: true };
         let mut shares: Vec<Share> = Vec::new();
         for of in repositories(record) {
             let name = of.name;
@@ -162,7 +167,7 @@ impl Engine {
             vec![Event::EnvironmentCreating(EnvironmentCreating {
                 environment: id,
                 base: main.from.commit.to_string(),
-                setup: main.stack.setup.clone(),
+                setup: main.stack.setup(),
                 workspace: None,
                 services: views.collect(),
             })],
@@ -296,13 +301,9 @@ impl Engine {
             workspace: PathBuf::from(of.root),
             branch: of.target.cloned(),
             author: Author::new(move || project::author(&author)),
+            of_run: project::is_of_run(of.head.map(String::as_str), of.target.map(String::as_str)),
         };
-        let commands = config.setup.values().filter(|_| common.setups);
-        let setup = Setup {
-            commands: commands.flat_map(|setup| setup.commands.clone()).collect(),
-            key: config.setup.values().flat_map(|setup| setup.key.clone()).collect(),
-            egress: common.run.egress.clone(),
-        };
+        let setups = Setup::all(config.setup.iter().filter(|_| common.setups));
         let prefix = if of.name.is_empty() { String::new() } else { format!("{}: ", of.name) };
         let told = |step: &str| (common.told)(&format!("{prefix}{step}"));
         let count = before.iter().map(|share| share.plans.plans.len() + share.parts.len()).sum();
@@ -324,10 +325,12 @@ impl Engine {
         env.extend(config.environment.env.clone());
         let room = SetupRoom { env: &env, ..common.room };
         let layers = &project.layers;
-        let stack =
-            layers.with_setup(&project.objects, &from, &setup, &room, &told).await.map_err(layer_problem)?;
+        let stack = layers
+            .with_setups(&project.objects, &from, &setups, &room, &told)
+            .await
+            .map_err(layer_problem)?;
         layers
-            .with_data(&project.objects, &from, &stack, &mut plans, &room, &common.run.egress, &told)
+            .with_data(&project.objects, &from, &stack, &mut plans, &room, &told)
             .await
             .map_err(services::data_problem)?;
         if !parts.is_empty() {
@@ -336,7 +339,6 @@ impl Engine {
                 from: &from,
                 stack: &stack,
                 room,
-                egress: &common.run.egress,
                 register: &self.inner.databases,
                 serve: &databases::door,
                 progress: &told,
@@ -358,7 +360,6 @@ impl Engine {
                 from: &share.from,
                 stack: &share.stack,
                 room: SetupRoom { env, ..common.room },
-                egress: &common.run.egress,
                 register: &self.inner.databases,
                 serve: &databases::door,
                 progress: common.told,

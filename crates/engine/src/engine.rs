@@ -9,7 +9,7 @@ use std::{
 use offshoot_agents::{AgentDefinition, Catalog, LocateError, Located};
 use offshoot_core::{
     api::{API_VERSION, AgentView, DaemonView, EventList, TaskList, TaskView},
-    config::{self, UserConfig},
+    config::{self, MachineConfig, UserConfig},
     event::{Entry, Limits},
     id::TaskId,
     lifecycle::{EnvironmentState, RunState, TaskState},
@@ -17,7 +17,7 @@ use offshoot_core::{
     record::TaskRecord,
     time::Timestamp,
 };
-use offshoot_environment::{database::Register, layout::Layout, machine::Machine, remove};
+use offshoot_environment::{database::Register, layers::Builders, layout::Layout, machine::Machine, remove};
 use offshoot_image::{Images, Owner};
 use offshoot_store::{OpenError, Store, TaskFilter};
 use tokio::{
@@ -155,7 +155,8 @@ impl Engine {
             })?;
         let layout = Layout::new(&options.state_dir);
         let home = std::env::home_dir().unwrap_or_else(|| PathBuf::from("/home/dev"));
-        let machine = Machine::here(options.exe.clone(), home);
+        let builders = Builders::new(processors(), capacity_of(&user.machine).memory_bytes);
+        let machine = Machine::here(options.exe.clone(), home, builders);
         for dir in [layout.environments(), layout.projects(), layout.trash()] {
             std::fs::create_dir_all(&dir)
                 .map_err(|e| Problem::internal("could not make the state directory", &e))?;
@@ -292,13 +293,7 @@ impl Engine {
     }
 
     pub(crate) fn capacity(&self) -> Result<Capacity, Problem> {
-        let machine = self.user_config()?.machine;
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let default = Capacity::of_machine(processors, total_memory());
-        Ok(Capacity {
-            max_runs: machine.max_runs.unwrap_or(default.max_runs),
-            memory_bytes: machine.memory.map_or(default.memory_bytes, |m| m.0),
-        })
+        Ok(capacity_of(&self.user_config()?.machine))
     }
 
     /// The task that is meant.
@@ -551,6 +546,19 @@ fn open_problem(error: OpenError) -> Problem {
             Problem::new(ProblemKind::Unavailable, "store_unusable", offshoot_core::problem::chain(&error))
         }
     }
+}
+
+/// What this machine gives to runs, by the user's word.
+fn capacity_of(machine: &MachineConfig) -> Capacity {
+    let default = Capacity::of_machine(processors(), total_memory());
+    Capacity {
+        max_runs: machine.max_runs.unwrap_or(default.max_runs),
+        memory_bytes: machine.memory.map_or(default.memory_bytes, |m| m.0),
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn total_memory() -> u64 {

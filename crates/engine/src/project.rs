@@ -10,6 +10,7 @@ use std::{
 use offshoot_core::{
     config::{ConfigError, ProjectConfig},
     id::ProjectId,
+    name::BRANCHES,
     problem::{Problem, ProblemKind},
     record::TaskRecord,
 };
@@ -84,6 +85,11 @@ impl Projects {
         open.insert(id, project.clone());
         Ok(project)
     }
+}
+
+/// Whether what a task starts from was written by a run: brought back by its own, or taken from the branch of another.
+pub fn is_of_run(head: Option<&str>, target: Option<&str>) -> bool {
+    head.is_some() || target.is_some_and(|branch| branch.starts_with(BRANCHES))
 }
 
 /// Finds the repository that `path` lies in.

@@ -174,8 +174,14 @@ impl Engine {
         let id = EnvironmentId(clock::id());
         let (tools, _) = self.tools_of(record)?;
         let (told, network, nothing) = (self.telling(record), self.network(record.id), BTreeMap::new());
-        let room = SetupRoom { tools: &tools, env: &nothing, limits: run.limits, network: &network };
-        let common = Common { environment: id, run, room, told: &told, setups: false };
+        let room = SetupRoom {
+            tools: &tools,
+            env: &nothing,
+            limits: run.limits,
+            egress: &run.egress,
+            network: &network,
+        };
+        let common = Common { environment: id, room, told: &told, setups: false };
         let declared = services::read(Path::new(&record.root))?;
         let served = !declared.order().is_empty() && record.adopted.is_none() && boundary().is_ok();
         let mut shares: Vec<Share> = match served {

@@ -7,6 +7,7 @@
 //!     store.git/         Offshoot's own objects of the project
 //!     layers/<layer>/    workspace/, home/, layer.json: immutable once layer.json is there
 //!     stacks/<commit>    which layers make up a commit's files
+//!     caches/<setup>     which layers the next setup of that name finds in its home directory
 //!     building/<uuid>/   a layer being made; swept at start
 //!   databases/<owner>    what was begun on shared database servers
 //!   images/              images of services, unpacked
@@ -68,6 +69,11 @@ impl Layout {
     /// What makes up the files of a project's commits.
     pub fn stacks(&self, id: ProjectId) -> PathBuf {
         self.project(id).join("stacks")
+    }
+
+    /// What a project's setups find of earlier downloads, a file for each setup.
+    pub fn caches(&self, id: ProjectId) -> PathBuf {
+        self.project(id).join("caches")
     }
 
     /// Layers being made.

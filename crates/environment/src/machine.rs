@@ -16,7 +16,7 @@ use offshoot_sandbox::{
     system::{SystemOptions, default_mounts},
 };
 
-use crate::{sandbox::Sandbox, tools::Tools};
+use crate::{layers::Builders, sandbox::Sandbox, tools::Tools};
 
 /// How to start sandboxes on this machine.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct Machine {
     pub identity: Identity,
     /// The home directory inside; the user's own path, with nothing of its content.
     pub home: PathBuf,
+    /// How much is built on it at a time.
+    pub builders: Builders,
 }
 
 /// A file system around a workspace, and what may be used and reached from it.
@@ -78,8 +80,8 @@ pub struct Room<'a> {
 
 impl Machine {
     /// The machine as this process finds it.
-    pub fn here(exe: PathBuf, home: PathBuf) -> Self {
-        Self { exe, identity: Identity::for_this_process(), home }
+    pub fn here(exe: PathBuf, home: PathBuf, builders: Builders) -> Self {
+        Self { exe, identity: Identity::for_this_process(), home, builders }
     }
 
     /// The home directory inside, for a workspace at that path: the user's own path unless the workspace is there.

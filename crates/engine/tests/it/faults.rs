@@ -71,6 +71,49 @@ points! {
     run_ended "run.ended"
 }
 
+/// Dies at `point` while a setup with a cache is made: nothing half-made is taken for a layer, and it is made again.
+fn setup(point: &str) {
+    if !cfg!(debug_assertions) {
+        eprintln!("skipped: this build has no fault points");
+        return;
+    }
+    let stage = Stage::new();
+    stage.write(
+        "offshoot.toml",
+        "[setup.deps]\ncommands = [\"mkdir -p ~/.npm && echo cached >~/.npm/thing && echo installed >deps\"]\nkey = [\".gitignore\"]\n",
+    );
+    stage.write(".gitignore", "deps\n");
+    stage.git(&["add", "."]);
+    stage.git(&["commit", "-qm", "Setup"]);
+    stage.start(Some(point));
+    let mut params = stage.params("work", WORK);
+    params["check"] = json!("test \"$(cat deps ~/.npm/thing | xargs)\" = 'installed cached'");
+    let _ = stage.request("POST", "/v1/tasks", Some(&params));
+    stage.died();
+    stage.start(None);
+    if stage.get("/v1/tasks").ok()["tasks"].as_array().unwrap().is_empty() {
+        stage.post("/v1/tasks", params).ok();
+    }
+    stage.over("work", 1);
+    audit::complete(&stage, "work");
+    stage.close();
+}
+
+macro_rules! setup {
+    ($($name:ident $point:literal)*) => {
+        mod with_setup {
+            $(#[test] fn $name() { super::setup($point); })*
+        }
+    };
+}
+
+setup! {
+    started "layer.start#2"
+    built "layer.built#2"
+    cache_placed "layer.placed#2"
+    placed "layer.placed#3"
+}
+
 /// Dies at `point` while services come up: the next daemon takes up what runs, starts what does not, and seeds once.
 fn services(point: &str) {
     if !cfg!(debug_assertions) {

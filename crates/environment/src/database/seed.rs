@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, io, os::fd::OwnedFd, path::Path, time::Instant};
 
-use offshoot_core::{egress::EgressRule, fault, service::Seed};
+use offshoot_core::{fault, service::Seed};
 use offshoot_git::store::Store;
 use offshoot_sandbox::ListenerKind;
 
@@ -59,8 +59,6 @@ pub struct Seeding<'a> {
     pub stack: &'a Stack,
     /// Tools, variables and limits.
     pub room: SetupRoom<'a>,
-    /// What may be reached besides the server.
-    pub egress: &'a [EgressRule],
     /// What was begun on servers.
     pub register: &'a Register,
     /// The way to the server.
@@ -87,7 +85,7 @@ impl Layers {
         if self.there(server, seeding.register, &name).await? {
             return Ok(Some(name));
         }
-        let _lock = self.builds().await;
+        let _only = self.only(&name).await;
         if self.there(server, seeding.register, &name).await? {
             return Ok(Some(name));
         }
@@ -179,7 +177,7 @@ impl Layers {
                 mounts: Vec::new(),
                 hosts: vec![part.host_line()],
                 env,
-                egress: seeding.egress.to_vec(),
+                egress: seeding.room.egress.to_vec(),
                 // Nobody waits for a builder who could say why it needs a host.
                 others_asked: false,
                 served: vec![part.served()],
@@ -239,7 +237,7 @@ async fn way(sandbox: &Sandbox, part: &Part, seeding: &Seeding<'_>) -> Result<[S
     let (mut own, rest): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|it| it.kind == wanted);
     let own = own.pop().ok_or("the sandbox has no listener for its server")?;
     let way = (seeding.serve)(own.fd, part).map_err(|error| error.to_string())?;
-    let network = (seeding.room.network)(rest, seeding.egress).map_err(|error| error.to_string())?;
+    let network = (seeding.room.network)(rest, seeding.room.egress).map_err(|error| error.to_string())?;
     Ok([way, network])
 }
 

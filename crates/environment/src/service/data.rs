@@ -13,7 +13,6 @@ use std::{
 };
 
 use offshoot_core::{
-    egress::EgressRule,
     fault,
     service::{Seed, Service, VolumeSource},
 };
@@ -68,7 +67,6 @@ pub enum DataError {
 
 impl Layers {
     /// Sees to it that what each service holds at first is there, and notes in the plans where.
-    #[expect(clippy::too_many_arguments, reason = "one call, every argument a different thing")]
     pub async fn with_data(
         &self,
         store: &Store,
@@ -76,7 +74,6 @@ impl Layers {
         stack: &Stack,
         services: &mut Plans,
         room: &SetupRoom<'_>,
-        egress: &[EgressRule],
         progress: Progress<'_>,
     ) -> Result<(), DataError> {
         for plan in services.plans.iter_mut().filter(|plan| plan.begins_with_data()) {
@@ -85,7 +82,8 @@ impl Layers {
         if self.missing(services).is_empty() {
             return Ok(());
         }
-        let _lock = self.builds().await;
+        let _only = self.only("data").await;
+        let _place = self.machine().builders.setup(&room.limits).await;
         let missing = self.missing(services);
         if missing.is_empty() {
             return Ok(());
@@ -94,7 +92,7 @@ impl Layers {
         let dir = self.building_dir("data");
         remove::tree(&dir).map_err(io_error("delete", &dir))?;
         let began = Instant::now();
-        let built = self.fill(store, from, stack, services, &missing, room, egress, &dir, progress).await;
+        let built = self.fill(store, from, stack, services, &missing, room, &dir, progress).await;
         if let Err(error) = offshoot_sandbox::end(&dir) {
             tracing::warn!(%error, "could not clean up after the builder of services' data");
         }
@@ -151,7 +149,6 @@ impl Layers {
         services: &Plans,
         missing: &BTreeSet<String>,
         room: &SetupRoom<'_>,
-        egress: &[EgressRule],
         dir: &Path,
         progress: Progress<'_>,
     ) -> Result<(), DataError> {
@@ -191,7 +188,7 @@ impl Layers {
                 mounts,
                 hosts: Plans::hosts(&services.plans),
                 env,
-                egress: egress.to_vec(),
+                egress: room.egress.to_vec(),
                 // Nobody waits for a builder who could say why it needs a host.
                 others_asked: false,
                 served: Vec::new(),
@@ -199,7 +196,7 @@ impl Layers {
             })
             .await
             .map_err(LayerError::Start)?;
-        let _served = serve(&sandbox, room.network, egress).await?;
+        let _served = serve(&sandbox, room.network, room.egress).await?;
         let supervisor =
             Supervisor::start(&sandbox, &plans, &BTreeSet::new(), &(Arc::new(|_: &str, _| {}) as _));
         supervisor.ready().await.map_err(|(service, failure)| DataError::Failed { service, failure })?;
