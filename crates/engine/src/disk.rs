@@ -27,7 +27,7 @@ impl Engine {
         let (store, layout) = (self.inner.ledger.store(), &self.inner.layout);
         let filter = TaskFilter { project: None, include_done: true };
         let tasks = store.tasks(&filter, usize::MAX).map_err(|e| store_problem(&e))?;
-        let used = self.layers_in_use(&tasks);
+        let mut used = self.layers_in_use(&tasks);
         let mut list = LayerList { free_bytes: free_space(layout.root()), ..LayerList::default() };
         for known in store.projects().map_err(|e| store_problem(&e))? {
             list.objects_bytes += disk::of(&layout.store(known.id));
@@ -35,6 +35,11 @@ impl Engine {
             let Ok(project) = repository.and_then(|r| self.inner.projects.open(known.id, &r)) else {
                 continue;
             };
+            for (id, tasks) in used.clone() {
+                for cache in project.layers.under(&id) {
+                    used.entry(cache).or_default().extend(tasks.iter().cloned());
+                }
+            }
             let sizes = project.layers.sizes().map_err(|e| Problem::internal(&chain(&e), &e))?;
             list.layers.extend(sizes.into_iter().map(|(id, bytes)| LayerView {
                 kind: LayerKind::of(&id),

@@ -2293,7 +2293,7 @@ export interface components {
          * @description What a tree of files kept by Offshoot is.
          * @enum {string}
          */
-        LayerKind: "base" | "delta" | "setup" | "data";
+        LayerKind: "base" | "delta" | "setup" | "cache" | "data";
         /** @description `GET /v1/layers`: what is kept on disk. */
         LayerList: {
             /**

@@ -1,6 +1,11 @@
 //! Services of environments: real databases where they are installed as a prerequisite, and small commands for what must
 //! go wrong.
 
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
+
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -181,7 +186,13 @@ fn a_person_stops_and_starts_services_and_reads_what_they_said() {
     assert_eq!(before["exec"], "svc-chatty-1", "it ran already: {before}");
     let after = service(&["restart", "e", "chatty"]).json();
     assert_eq!((&after["exec"], &after["state"]), (&json!("svc-chatty-2"), &json!("ready")), "{after}");
-    assert_eq!(stage.offshoot(&["service", "logs", "e", "chatty"]).ok(), "start 2\n");
+    let mut following = stage.command(&["service", "logs", "-f", "e", "chatty"]);
+    let mut following = following.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    BufReader::new(following.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "start 2\n");
+    following.kill().unwrap();
+    following.wait().unwrap();
     service(&["restart", "e", "nobody"]).problem(3, "no_such_service");
     stage.offshoot(&["env", "down", "e", "--force"]).ok();
 }

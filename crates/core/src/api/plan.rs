@@ -63,6 +63,8 @@ pub enum LayerKind {
     Delta,
     /// What setup commands made.
     Setup,
+    /// What package managers downloaded, for the next setup.
+    Cache,
     /// What a service holds at first.
     Data,
 }
@@ -74,6 +76,7 @@ impl LayerKind {
             "base" => Some(Self::Base),
             "delta" => Some(Self::Delta),
             "setup" => Some(Self::Setup),
+            "cache" => Some(Self::Cache),
             "data" => Some(Self::Data),
             _ => None,
         }
@@ -85,6 +88,7 @@ impl LayerKind {
             Self::Base => "base",
             Self::Delta => "delta",
             Self::Setup => "setup",
+            Self::Cache => "cache",
             Self::Data => "data",
         }
     }

@@ -58,6 +58,11 @@ impl Layers {
         layers.filter(|layers| layers.iter().all(|id| self.exists(id))).unwrap_or_default()
     }
 
+    /// The layers of caches that a setup layer was built over and with.
+    pub fn under(&self, id: &str) -> Vec<String> {
+        self.sealed(id).map(|sealed| sealed.caches).unwrap_or_default()
+    }
+
     /// Notes what the next setup of this name is built over.
     pub(super) fn remember_cache(&self, setup: &str, layers: &[String]) -> Result<(), LayerError> {
         let path = self.layout.caches(self.project).join(setup);
