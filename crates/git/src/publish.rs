@@ -69,7 +69,8 @@ fn show(oid: &Option<Oid>) -> &str {
 const DELIVER: Duration = Duration::from_secs(1800);
 
 /// Puts `new`, a commit in the store, on `branch` of the user's repository. `expected_old` is where Offshoot left the
-/// branch, `None` if it has not made it yet. Doing it twice is doing it once.
+/// branch, `None` if it has not made it yet. One that is gone, as after a landing, is made anew. Doing it twice is doing
+/// it once.
 pub fn publish(
     store: &Store,
     repo: &Repository,
@@ -83,7 +84,7 @@ pub fn publish(
     if found.as_ref() == Some(new) {
         return Ok(Published { old: found, moved: false });
     }
-    if found.as_ref() != expected_old {
+    if found.is_some() && found.as_ref() != expected_old {
         return Err(PublishError::Moved { branch: branch.to_owned(), found });
     }
     refuse_clash(repo, branch, found.is_some())?;

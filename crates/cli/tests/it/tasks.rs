@@ -51,6 +51,11 @@ fn from_run_to_landing() {
     assert_eq!(stage.repo.git(&["rev-parse", "HEAD"]).unwrap().trim(), landed["commit"].as_str().unwrap());
     assert_eq!(stage.offshoot(&["--json", "ps"]).json()["tasks"], Value::Array(vec![]));
     assert_eq!(stage.offshoot(&["--json", "ps", "--all"]).json()["tasks"][0]["task"]["state"], "landed");
+    // Its branch went with the landing; what comes after it has one again.
+    let more = ["follow-up", "one", "@write d.txt more\\n\n@commit Add d\n", "--follow"];
+    stage.offshoot(&more).ok();
+    assert!(stage.repo.git(&["show", "offshoot/one:d.txt"]).unwrap().starts_with("more"));
+    assert_eq!(stage.offshoot(&["--json", "land", "one"]).json()["how"], "fast_forward");
     stage.offshoot(&["prune"]).ok();
 }
 

@@ -189,8 +189,11 @@ fn publishing_refuses_and_loses_nothing() {
     assert!(matches!(publish::delete_branch(&repo, BRANCH, &head), Err(PublishError::Moved { .. })));
     assert_eq!(it.git(&["rev-parse", BRANCH]), mine.as_str());
     it.git(&["branch", "-D", BRANCH]);
-    let gone = publish(&ws.store, &repo, BRANCH, &head, Some(&mine));
-    assert!(matches!(gone, Err(PublishError::Moved { found: None, .. })));
+    assert!(
+        publish(&ws.store, &repo, BRANCH, &head, Some(&mine)).unwrap().moved,
+        "one that is gone is made anew"
+    );
+    assert_eq!(it.git(&["rev-parse", BRANCH]), head.as_str());
     assert!(ws.store.has_commit(&head).unwrap());
 }
 
