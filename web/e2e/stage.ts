@@ -257,6 +257,8 @@ export function listen(page: Page): string[] {
   const complaints: string[] = [];
   page.on('console', (message) => {
     if (message.type() !== 'error' && message.type() !== 'warning') return;
+    // Of the tests' own making.
+    if (message.text().startsWith('Service Worker registration blocked')) return;
     // A daemon that is restarted on purpose is a failed request, which every browser tells.
     if (message.text().startsWith('Failed to load resource')) return;
     complaints.push(message.text());

@@ -5,10 +5,12 @@ import { createRoot } from 'react-dom/client';
 import { live } from './live';
 import { queries } from './queries';
 import { router } from './routes';
+import { install } from './shell/install';
 import './ui/style.css';
 
 // Asked for before anything is drawn: the board waits for this and nothing else.
 live.start();
+install();
 
 const root = document.getElementById('root');
 if (root) {

@@ -16,7 +16,7 @@ import { ProblemBox } from './ui/ProblemBox';
 
 /** Pages that have a place and, if `true`, something in it. */
 export const filled: Record<'review' | 'qa' | 'approvals', boolean> = {
-  review: false,
+  review: true,
   qa: true,
   approvals: true,
 };

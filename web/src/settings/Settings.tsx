@@ -2,9 +2,12 @@
 import { useQuery } from '@tanstack/react-query';
 import { daemonQuery } from '../queries';
 import { Choice } from '../ui/Field';
+import { Keys } from '../ui/Keys';
 import { ProblemBox } from '../ui/ProblemBox';
 import { setTheme, useTheme } from '../ui/theme';
 import { Moment } from '../ui/Time';
+import { useAllCommands } from '../ui/commands';
+import { Devices } from './Devices';
 
 export default function Settings() {
   const theme = useTheme();
@@ -22,6 +25,16 @@ export default function Settings() {
           { value: 'dark', label: 'Dark' },
         ]}
       />
+      <Devices />
+      <section className="flex flex-col gap-2">
+        <h2 className="text-sm font-medium">Notifications</h2>
+        <p className="text-sm text-muted">
+          What waits for you is told by the tab’s title and its icon while a page is open. Desktop, webhook,
+          ntfy and Slack are set in <code className="font-mono text-xs">config.toml</code>. Nothing is sent
+          about a task that you look at.
+        </p>
+      </section>
+      <Keyboard />
       <section className="flex flex-col gap-2">
         <h2 className="text-sm font-medium">Daemon</h2>
         {daemon.error && <ProblemBox error={daemon.error} />}
@@ -41,5 +54,26 @@ export default function Settings() {
         )}
       </section>
     </div>
+  );
+}
+
+/** Those of every page; each page adds its own, which `?` lists there. */
+function Keyboard() {
+  const commands = useAllCommands().filter((command) => command.keys !== undefined);
+  return (
+    <section className="flex flex-col gap-2 phone:hidden">
+      <h2 className="text-sm font-medium">Keyboard</h2>
+      <dl className="grid max-w-sm grid-cols-[1fr_max-content] gap-y-1 text-sm">
+        {commands.map((command) => (
+          <div key={command.title} className="contents">
+            <dt>{command.title}</dt>
+            <dd>
+              <Keys keys={command.keys ?? ''} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+      <p className="text-sm text-muted">On each page ? lists what works there.</p>
+    </section>
   );
 }

@@ -17,6 +17,7 @@ import { oneLine } from '../ui/text';
 import { Elapsed } from '../ui/Time';
 import { ask, stop } from './actions';
 import { TaskContext } from './context';
+import { usePresence } from './presence';
 import { canDiscard, canFollowUp, canLand, canStop, cost, now, project, since } from './what';
 
 export default function Frame() {
@@ -52,6 +53,7 @@ export default function Frame() {
 /** `wanted`: how the address calls it, which links keep. */
 function Framed({ view, wanted }: { view: TaskView; wanted: string }) {
   const { task } = view;
+  usePresence(task.id);
   const actions: (Command & { can: boolean; danger?: boolean })[] = [
     { title: 'Stop', group: 'This task', keys: 's', can: canStop(view), run: () => void stop([view]) },
     {
@@ -89,8 +91,8 @@ function Framed({ view, wanted }: { view: TaskView; wanted: string }) {
   const said = now(view);
   return (
     <TaskContext value={view}>
-      <div className="flex min-h-full flex-col">
-        <header className="sticky top-0 z-10 border-b border-line bg-bg px-4 pt-3 md:px-6">
+      <div className="flex min-h-full flex-col md:has-data-own-scroll:h-full">
+        <header className="sticky top-0 z-10 shrink-0 border-b border-line bg-bg px-4 pt-3 md:px-6 phone:static">
           <div className="flex flex-wrap items-start gap-x-3 gap-y-2">
             <div className="min-w-0 grow basis-64">
               <h1 className="text-lg leading-6 font-semibold">{oneLine(task.name)}</h1>
