@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     adopt, agents, app, approval, approvals, attach, capacity, check, comment, completions, daemon,
-    dashboard, devices, diff, discard, doctor, env, exec, follow_up, init, land, layers, logs, open, pair,
-    prune, ps, restore, run, schema, scope, service, shell, show, stop, worktree,
+    dashboard, devices, diff, discard, doctor, env, exec, follow_up, init, land, layers, logs, notify, open,
+    pair, prune, ps, restore, run, schema, scope, service, shell, show, stop, worktree,
 };
 
 /// Run many coding agents at once, each in an environment of its own.
@@ -59,6 +59,7 @@ pub(crate) enum Command {
     Pair(pair::Args),
     Devices(devices::Args),
     Daemon(daemon::Args),
+    Notify(notify::Args),
     Capacity(capacity::Args),
     Layers(layers::Args),
     Agents(agents::Args),

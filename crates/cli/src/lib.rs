@@ -22,6 +22,7 @@ mod entry;
 mod failure;
 mod filter;
 mod keys;
+mod presence;
 mod project;
 pub mod reference;
 mod render;

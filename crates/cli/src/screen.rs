@@ -79,6 +79,13 @@ impl Screen {
         let _ = writeln!(io::stderr(), "{text}");
     }
 
+    /// The terminal's bell.
+    pub(crate) fn ring(&self) {
+        if self.stderr_tty && !self.json {
+            let _ = io::stderr().write_all(b"\x07");
+        }
+    }
+
     /// What is being done: on a terminal one line that the next one replaces, else a line of its own.
     pub(crate) fn progress(&self, step: &str) {
         let step = escape_line(step);

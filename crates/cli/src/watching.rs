@@ -13,6 +13,7 @@ use crate::{
     client::EntryStream,
     commands::run::will_start,
     failure::{Failure, Outcome},
+    presence::{looking, ring},
     render::event,
     screen::Screen,
     session::Session,
@@ -112,6 +113,10 @@ pub(crate) async fn until_up(session: &Session, view: &TaskView) -> Result<TaskV
 
 /// Prints a task's events until its newest run is over; the exit code says how it ended.
 pub(crate) async fn until_over(session: &Session, view: &TaskView, after: u64) -> Outcome {
+    looking(session, &view.task.id.to_string(), follow(session, view, after)).await
+}
+
+async fn follow(session: &Session, view: &TaskView, after: u64) -> Outcome {
     let id = view.task.id;
     let mut following = Following::new(session, format!("/v1/tasks/{id}/events"), after);
     let run = view.task.run().map(|run| run.id);
@@ -130,6 +135,7 @@ pub(crate) async fn until_over(session: &Session, view: &TaskView, after: u64) -
         } else if let Some(text) = printer.print(&entry) {
             session.screen.print(&text)?;
         }
+        ring(&session.screen, &entry);
         let over = match entry.event {
             Event::RunEnded { .. } => entry.run == run,
             Event::Discarded { .. } => true,

@@ -3,6 +3,8 @@
 //!
 //! Unknown keys are refused, so that a typing error never becomes a silent default.
 
+mod notifications;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,10 @@ use crate::{
     name::Label,
     service::{RelativePath, Services, parts::is_variable},
     time::{Bytes, Span},
+};
+
+pub use notifications::{
+    NotificationKind, NotificationsConfig, NtfyConfig, SlackConfig, TokenConfig, WebhookConfig,
 };
 
 /// `offshoot.toml`.
@@ -273,6 +279,8 @@ pub struct UserConfig {
     pub network: NetworkConfig,
     /// How what waits for a person waits.
     pub approvals: ApprovalsConfig,
+    /// Who is told what.
+    pub notifications: NotificationsConfig,
     /// Like the project's, which wins where both speak, but never above these.
     pub limits: LimitsConfig,
     /// What kind of environment tasks get.
@@ -512,6 +520,7 @@ impl UserConfig {
     /// Reads the text of the user's `config.toml`.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(ConfigError::from)?;
+        config.notifications.check(text)?;
         for (name, server) in &config.servers {
             let schemes = ["postgres://", "postgresql://", "mysql://", "mariadb://", "redis://", "valkey://"];
             if !schemes.iter().any(|scheme| server.url.starts_with(scheme)) {

@@ -19,6 +19,7 @@ use offshoot_core::{
 };
 use offshoot_environment::{database::Register, layers::Builders, layout::Layout, machine::Machine, remove};
 use offshoot_image::{Images, Owner};
+use offshoot_notify::Outbox;
 use offshoot_store::{OpenError, Store, TaskFilter};
 use tokio::{
     sync::{Notify, mpsc},
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     pub started_at: Timestamp,
     /// Hosts that connections wait for.
     pub hosts: Hosts,
+    /// What is on its way to people.
+    pub outbox: Outbox,
     /// What people look at.
     pub presence: Presence,
     /// Held while it is decided what becomes of approvals.
@@ -122,11 +125,12 @@ impl Engine {
         engine.open_preview();
         engine.recover().await?;
         let (scheduler, keeper, deadlines) = (engine.clone(), engine.clone(), engine.clone());
-        let dropper = engine.clone();
+        let (dropper, teller) = (engine.clone(), engine.clone());
         let tasks = vec![
             tokio::spawn(async move { scheduler.schedule().await }),
             tokio::spawn(async move { keeper.keep_house().await }),
             tokio::spawn(async move { deadlines.keep_deadlines().await }),
+            tokio::spawn(async move { teller.keep_telling().await }),
             tokio::spawn(async move { dropper.keep_dropping().await }),
         ];
         engine.inner.background.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
@@ -180,6 +184,7 @@ impl Engine {
                 instances: Instances::default(),
                 started_at: clock::now(),
                 hosts: Hosts::default(),
+                outbox: Outbox::default(),
                 presence: Presence::default(),
                 deciding: Mutex::default(),
                 wake: Notify::new(),

@@ -19,7 +19,7 @@
 //! | `approvals`, `answers` | what waits for a person, and what the answer is |
 //! | `hosts` | connections to hosts that no rule names: asked about, held, let go |
 //! | `history` | what was asked and answered, out of the log |
-//! | `presence` | what people look at |
+//! | `presence`, `attention` | what people look at; what they are told when they do not |
 //! | `launch`, `converse` | the agent: started once, and talked with |
 //! | `composition`, `declared` | what a new environment is made of; what its repositories say is to run in it |
 //! | `shared` | apps of repositories that a task is not about, one instance for all |
@@ -41,6 +41,7 @@ mod adopt;
 mod answers;
 mod approvals;
 mod apps;
+mod attention;
 mod capacity;
 mod checks;
 mod cleanup;

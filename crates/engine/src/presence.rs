@@ -27,7 +27,6 @@ pub struct Presence(Mutex<HashMap<String, (TaskId, Instant)>>);
 
 impl Presence {
     /// Whether somebody looks at a task.
-    #[expect(dead_code, reason = "what is sent to people asks it")]
     pub fn looks_at(&self, task: TaskId) -> bool {
         let clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         clients.values().any(|(at, said)| *at == task && said.elapsed() < HOLDS)

@@ -102,6 +102,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(approvals::rules))
         .routes(routes!(approvals::remove_rule))
         .routes(routes!(approvals::presence))
+        .routes(routes!(service::test_notifications))
         .routes(routes!(apps::list))
         .routes(routes!(apps::change))
         .routes(routes!(apps::log))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use axum::{Json, extract::State};
-use offshoot_core::api::{AgentView, CapacityView, DaemonView, LayerList};
+use offshoot_core::api::{AgentView, CapacityView, DaemonView, LayerList, NotificationTest};
 use offshoot_engine::Engine;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -81,4 +81,11 @@ pub(crate) async fn agents(
     responses((status = 200, body = serde_json::Value)))]
 pub(crate) async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(crate::routes::document())
+}
+
+/// Sends a test message to everything that the user's `[notifications]` names.
+#[utoipa::path(post, path = "/v1/notifications/test", operation_id = "notifications_test", tag = "daemon",
+    responses((status = 200, body = NotificationTest)))]
+pub(crate) async fn test_notifications(State(engine): State<Engine>) -> Answer<NotificationTest> {
+    Ok(Json(engine.test_notifications().await?))
 }

@@ -9,6 +9,7 @@ use offshoot_core::{
 
 use crate::{
     failure::{Failure, Outcome},
+    presence::looking,
     session::{Session, encode},
     terminal,
     wire::{Collected, Ending, Mode, carry},
@@ -45,7 +46,9 @@ pub(crate) fn require_terminal(command: &str) -> Result<(), Failure> {
 pub(crate) async fn in_terminal(session: &Session, task: &str, exec: &ExecView) -> Outcome {
     let path = session.task_path(task, &format!("/exec/{}/stream", encode(&exec.exec)))?;
     let socket = session.client.socket(&path).await?;
-    let ending = carry(socket, Mode::Terminal, &session.screen, &mut Collected::default()).await?;
+    let mut collected = Collected::default();
+    let carried = carry(socket, Mode::Terminal, &session.screen, &mut collected);
+    let ending = looking(session, task, carried).await?;
     if matches!(ending, Ending::Detached) {
         session.screen.say("detached; what runs there goes on");
     }

@@ -11,6 +11,7 @@ use offshoot_core::{
 use crate::{
     commands::show::entries,
     failure::Outcome,
+    presence::{looking, ring},
     render::event::Printer,
     session::{Session, encode},
     watching::Following,
@@ -52,6 +53,11 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
     if view.task.state.is_settled() {
         return Ok(ExitCode::SUCCESS);
     }
+    looking(session, &id, follow(session, &id, after, printer)).await
+}
+
+/// What happens from now on, until the run is over.
+async fn follow(session: &Session, id: &str, after: u64, mut printer: Printer) -> Outcome {
     let mut following = Following::new(session, format!("/v1/tasks/{id}/events"), after);
     loop {
         let entry = tokio::select! {
@@ -63,6 +69,7 @@ pub(crate) async fn run(args: Args, session: &Session) -> Outcome {
         } else if let Some(text) = printer.print(&entry) {
             session.screen.print(&text)?;
         }
+        ring(&session.screen, &entry);
         if matches!(entry.event, Event::RunEnded { .. } | Event::Discarded { .. }) {
             return Ok(ExitCode::SUCCESS);
         }

@@ -23,6 +23,7 @@ pub(crate) mod init;
 pub(crate) mod land;
 pub(crate) mod layers;
 pub(crate) mod logs;
+pub(crate) mod notify;
 pub(crate) mod open;
 pub(crate) mod pair;
 pub(crate) mod prune;
@@ -75,6 +76,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Outcome {
         Command::Dashboard(args) => dashboard::run(args, session).await,
         Command::Pair(args) => pair::run(args, session).await,
         Command::Devices(args) => devices::run(args, session).await,
+        Command::Notify(args) => notify::run(args, session).await,
         Command::Daemon(args) => daemon::run(args, session).await,
         Command::Capacity(args) => capacity::run(args, session).await,
         Command::Layers(args) => layers::run(args, session).await,

@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     failure::{Failure, Outcome},
+    presence::ring,
     render::ps,
     session::{Session, encode},
     terminal::Cbreak,
@@ -86,7 +87,7 @@ pub(crate) async fn redraw(
     let result = loop {
         tokio::select! {
             entry = following.next() => {
-                entry?;
+                ring(&session.screen, &entry?);
                 due.get_or_insert_with(|| Instant::now() + REDRAW);
             }
             _ = tick.tick(), if on_screen => {

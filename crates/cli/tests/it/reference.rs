@@ -81,7 +81,9 @@ fn the_page_has_every_key() {
          [dashboard]\nport = 1\nforget-after = \"30d\"\n\
          [environment]\nisolation = \"sandbox\"\n\
          [worktree]\npath = \"../{{task}}\"\nenv-file = \"x\"\nfrom-project = true\n\
-         [repositories]\nshow = true\n[approvals]\nhost-deadline = \"1m\"\n"
+         [repositories]\nshow = true\n[approvals]\nhost-deadline = \"1m\"\n\
+         [notifications]\nkinds = []\nlink = \"http://x\"\ndesktop = true\nwebhook = {{ url = \"http://x\" }}\n\
+         ntfy = {{ url = \"http://x\", topic = \"x\" }}\nslack = {{ url = \"http://x\" }}\n"
     );
     // Serialising writes every field, so a key that is missing here is missing in the text above too.
     let written = toml::Value::try_from(ProjectConfig::parse(&project).unwrap()).unwrap();

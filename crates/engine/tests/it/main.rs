@@ -19,6 +19,7 @@ mod leaks;
 mod limits;
 mod load;
 mod monitor;
+mod notify;
 mod ordinary;
 mod outlive;
 mod repositories;

@@ -16,8 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("environment", &["core", "sandbox", "git", "image"]),
     ("gateway", &["core", "git"]),
     ("agents", &["core"]),
+    ("notify", &["core"]),
     ("store", &["core"]),
-    ("engine", &["core", "sandbox", "git", "image", "environment", "gateway", "agents", "store"]),
+    ("engine", &["core", "sandbox", "git", "image", "environment", "gateway", "agents", "notify", "store"]),
     ("server", &["core", "engine"]),
     // The sandbox: the one binary is also the shim.
     ("offshoot", &["core", "server", "sandbox"]),
