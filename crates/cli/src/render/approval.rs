@@ -91,8 +91,9 @@ fn commands(name: &str, subject: &Subject, options: &[AskOption]) -> Vec<String>
 /// That an answer was taken.
 pub(crate) fn answered(view: &ApprovalView) -> String {
     let rule = view.approval.answer.as_ref().and_then(|answer| answer.rule.as_ref());
-    let rule =
-        rule.map(|rule| format!("; from now on {}", holds(rule.scope, &rule.matches))).unwrap_or_default();
+    let rule = rule
+        .map(|rule| format!("; from now on also when {}", holds(rule.scope, &rule.matches)))
+        .unwrap_or_default();
     let title = cut(&escape_line(&view.approval.title), 100);
     format!("{} {}: {title}{rule}", view.name, view.approval.state.word())
 }
@@ -260,8 +261,10 @@ impl Teller {
         };
         let text = answer.text.as_deref().filter(|_| answer.by == Answerer::Person);
         let text = text.map(|text| format!(": {}", escape_line(text))).unwrap_or_default();
-        let rule =
-            answer.rule.as_ref().map(|rule| format!("; from now on {}", holds(rule.scope, &rule.matches)));
+        let rule = answer
+            .rule
+            .as_ref()
+            .map(|rule| format!("; from now on also when {}", holds(rule.scope, &rule.matches)));
         format!("{says}{by}{text}{}", rule.unwrap_or_default())
     }
 
