@@ -196,3 +196,20 @@ fn a_person_stops_and_starts_services_and_reads_what_they_said() {
     service(&["restart", "e", "nobody"]).problem(3, "no_such_service");
     stage.offshoot(&["env", "down", "e", "--force"]).ok();
 }
+
+#[test]
+fn a_seed_with_a_key_is_run_again_only_when_that_changed() {
+    let stage = with(json!({"s": {"use": "host", "command": "exec sleep 1000",
+        "seed": {"command": "cat /proc/sys/kernel/random/uuid db/rows.sql >/run/offshoot/services/s/data/rows", "key": ["db"]}}}));
+    let rows = |name: &str| {
+        up(&stage, name);
+        sh(&stage, name, "cat /run/offshoot/services/s/data/rows")
+    };
+    let first = rows("first");
+    stage.repo.write("elsewhere", "1").unwrap();
+    stage.repo.commit("Elsewhere").unwrap();
+    assert_eq!(first, rows("second"));
+    stage.repo.write("db/rows.sql", "select 1;").unwrap();
+    stage.repo.commit("Rows").unwrap();
+    assert_ne!(first, rows("third"));
+}

@@ -227,25 +227,35 @@ fn seed(node: &Node<'_>) -> Result<Seed, ConfigError> {
     if node.kind() == Kind::Text {
         let text = node.text("a path")?;
         let path = part(node, "a path")?;
-        return Ok(if text.ends_with(".sql") { Seed::Sql(vec![path]) } else { Seed::Directory(path) });
+        return Ok(match text.ends_with(".sql") {
+            true => Seed::Sql { sql: vec![path] },
+            false => Seed::Directory { directory: path },
+        });
     }
-    const KEYS: [&str; 3] = ["sql", "directory", "command"];
+    const KEYS: [&str; 4] = ["sql", "directory", "command", "key"];
     let members =
         node.object("a path, or an object with \"sql\", \"directory\" or \"command\"", MAX_ITEMS)?;
+    let (keys, members): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.key == "key");
     let [member] = members.as_slice() else {
         return Err(node.error("exactly one of \"sql\", \"directory\" and \"command\" is wanted"));
     };
+    if let (Some(key), true) = (keys.first(), member.key != "command") {
+        return Err(key.value.error("only a command has a key: of others the content is known"));
+    }
     let value = &member.value;
     match member.key.as_str() {
         "sql" if value.kind() == Kind::List => match parts(value, "a list of paths")? {
             paths if paths.is_empty() => Err(value.error("no file is named")),
-            paths => Ok(Seed::Sql(paths)),
+            sql => Ok(Seed::Sql { sql }),
         },
-        "sql" => Ok(Seed::Sql(vec![part(value, "a path or a list of paths")?])),
-        "directory" => part(value, "a path").map(Seed::Directory),
+        "sql" => Ok(Seed::Sql { sql: vec![part(value, "a path or a list of paths")?] }),
+        "directory" => Ok(Seed::Directory { directory: part(value, "a path")? }),
         "command" => match value.text("a command")? {
             line if line.trim().is_empty() => Err(value.error("the command is empty")),
-            line => Ok(Seed::Command(line)),
+            command => {
+                let key = keys.first().map(|key| parts(&key.value, "a list of paths")).transpose()?;
+                Ok(Seed::Command { command, key: key.unwrap_or_default() })
+            }
         },
         _ => Err(unknown(member, "a seed", KEYS.into_iter())),
     }

@@ -166,9 +166,10 @@ fn form(key: &str) -> Value {
             {
                 "type": "object",
                 "additionalProperties": false,
-                "minProperties": 1,
-                "maxProperties": 1,
+                "oneOf": [{"required": ["sql"]}, {"required": ["directory"]}, {"required": ["command"]}],
+                "dependentRequired": {"key": ["command"]},
                 "properties": {
+                    "key": list(json!({"type": "string"})),
                     "sql": {"oneOf": [{"type": "string"}, merged(&list(json!({"type": "string"})), &json!({"minItems": 1}))]},
                     "directory": {"type": "string"},
                     "command": {"type": "string", "minLength": 1}

@@ -55,7 +55,7 @@ fn a_whole_file_reads() {
     assert_eq!(db.volumes[1].to_string(), "./db/init:/docker-entrypoint-initdb.d:ro");
     let check = db.healthcheck.as_ref().unwrap();
     assert_eq!((check.interval().as_secs(), check.start_interval().as_millis()), (90, 100));
-    assert_eq!(db.seed, Some(Seed::Sql(vec!["db/seed.sql".parse().unwrap()])));
+    assert_eq!(db.seed, Some(Seed::Sql { sql: vec!["db/seed.sql".parse().unwrap()] }));
     assert_eq!((db.restart.policy, db.restart.attempts), (RestartPolicy::OnFailure, 3));
     assert_eq!((db.user.as_deref(), db.working_dir.as_deref()), (Some("999"), Some("/srv/x")));
     assert_eq!(db.credentials().database, "shop");

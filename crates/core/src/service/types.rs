@@ -242,16 +242,30 @@ impl From<Test> for Vec<String> {
 
 /// What a service holds at first. Run or copied once per content, then shared by all environments copy-on-write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum Seed {
-    /// Files of SQL, in this order.
-    #[schema(value_type = Vec<String>)]
-    Sql(Vec<RelativePath>),
+    /// Files of SQL.
+    Sql {
+        /// In this order.
+        #[schema(value_type = Vec<String>)]
+        sql: Vec<RelativePath>,
+    },
     /// A directory that becomes its data directory.
-    #[schema(value_type = String)]
-    Directory(RelativePath),
+    Directory {
+        /// In the repository.
+        #[schema(value_type = String)]
+        directory: RelativePath,
+    },
     /// A command, given to `sh -c` in the workspace once the service is ready, with its variables.
-    Command(String),
+    Command {
+        /// The command.
+        command: String,
+        /// What it reads: as long as that is the same it is not run again. If nothing is named it is run once for each
+        /// commit.
+        #[schema(value_type = Vec<String>)]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        key: Vec<RelativePath>,
+    },
 }
 
 /// What the environment has for itself.

@@ -87,7 +87,7 @@ impl Part {
         if service.preset.and_then(Kind::of) != Some(server.kind) {
             return Err(PartError::Kind { service: called, server: server.name.clone() });
         }
-        if matches!(service.seed, Some(Seed::Directory(_))) {
+        if matches!(service.seed, Some(Seed::Directory { .. })) {
             return Err(PartError::Directory(called));
         }
         let name = named('e', &[environment.to_string().as_bytes(), called.as_bytes()]);

@@ -197,7 +197,7 @@ impl Layers {
             argv
         };
         match seed {
-            Seed::Sql(files) => {
+            Seed::Sql { sql: files } => {
                 for (at, file) in files.iter().enumerate() {
                     let path = seeding.from.workspace.join(file.as_str()).to_string_lossy().into_owned();
                     let (argv, env) = (shell(client(part.kind), &[path]), login(part));
@@ -205,12 +205,12 @@ impl Layers {
                     ran.map_err(|reason| failed(format!("{file}: {reason}")))?;
                 }
             }
-            Seed::Command(line) => {
+            Seed::Command { command: line, .. } => {
                 let ran =
                     data::run(&sandbox, BTreeMap::new(), None, "seed".to_owned(), shell(line, &[]), dir);
                 ran.await.map_err(failed)?;
             }
-            Seed::Directory(_) => {
+            Seed::Directory { .. } => {
                 return Err(failed("a directory cannot seed a part of a shared server".to_owned()));
             }
         }

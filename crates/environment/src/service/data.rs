@@ -243,12 +243,15 @@ pub(crate) async fn seeded_by(
     let mut words = Vec::new();
     let mut paths = match &service.seed {
         None => Vec::new(),
-        Some(Seed::Sql(files)) => files.clone(),
-        Some(Seed::Directory(path)) => vec![path.clone()],
-        Some(Seed::Command(command)) => {
-            // What the command reads is not known: anything in the commit.
-            words.extend([command.clone(), from.commit.to_string()]);
-            Vec::new()
+        Some(Seed::Sql { sql }) => sql.clone(),
+        Some(Seed::Directory { directory }) => vec![directory.clone()],
+        Some(Seed::Command { command, key }) => {
+            words.push(command.clone());
+            // What the command reads is not known, or a run's own: anything in the commit.
+            if key.is_empty() || from.of_run {
+                words.push(from.commit.to_string());
+            }
+            key.clone()
         }
     };
     // What it is shown of the workspace is read when it starts for the first time.
@@ -274,7 +277,8 @@ pub(crate) async fn seeded_by(
 /// What is missing and all that it depends on; everything, if a command wants to reach it.
 fn needed(services: &Plans, missing: &BTreeSet<String>) -> Vec<Plan> {
     let seeded_by_command = |plan: &&Plan| {
-        missing.contains(plan.service.name.as_str()) && matches!(plan.service.seed, Some(Seed::Command(_)))
+        missing.contains(plan.service.name.as_str())
+            && matches!(plan.service.seed, Some(Seed::Command { .. }))
     };
     if services.plans.iter().any(|plan| seeded_by_command(&plan)) {
         return services.plans.clone();
@@ -303,7 +307,7 @@ async fn seed_one(
         failure: Failure { reason, log: end_of(&dir.join("seed.log")) },
     };
     match seed {
-        Seed::Sql(files) => {
+        Seed::Sql { sql: files } => {
             let Some(load) = &plan.load else {
                 return Err(failed("it has no known way to read SQL; use a command as its seed".to_owned()));
             };
@@ -317,7 +321,7 @@ async fn seed_one(
             }
             Ok(())
         }
-        Seed::Directory(path) => {
+        Seed::Directory { directory: path } => {
             let (Some(data), None) = (plan.data.first(), &plan.root) else {
                 return Err(failed("a directory can seed a program of this machine only".to_owned()));
             };
@@ -327,7 +331,7 @@ async fn seed_one(
             let id = format!("seed-{}", plan.service.name);
             run(sandbox, plan.env.clone(), plan.root.clone(), id, argv.to_vec(), dir).await.map_err(failed)
         }
-        Seed::Command(line) => {
+        Seed::Command { command: line, .. } => {
             let argv = ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
             let id = format!("seed-{}", plan.service.name);
             run(sandbox, BTreeMap::new(), None, id, argv, dir).await.map_err(failed)
