@@ -6,7 +6,7 @@ import { count } from '../ui/figures';
 import { Lines } from '../ui/Lines';
 import { oneLine, safe } from '../ui/text';
 import { Elapsed, Moment } from '../ui/Time';
-import { Change, counted } from './Change';
+import { Change } from './Change';
 import type {
   ApprovalItem,
   CheckItem,
@@ -18,6 +18,7 @@ import type {
   ToolItem,
   TurnItem,
 } from './fold';
+import { counted } from './lines';
 import { Output } from './Output';
 import { Shape, type ShapeName } from './Shape';
 import { StepChange } from './StepChange';

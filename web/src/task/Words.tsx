@@ -4,20 +4,10 @@ import Markdown, { type Components } from 'react-markdown';
 import remarkGfm from 'remark-gfm';
 import { buttonClass } from '../ui/Button';
 import { safe } from '../ui/text';
+import { address } from './links';
 
 /** Longer texts are shown up to here until a person wants the rest: some screens. */
 const LONG = 12_000;
-
-/** An address that a link may lead to; empty if it is of another kind. */
-export function address(url: string): string {
-  try {
-    const { protocol } = new URL(url);
-    return protocol === 'http:' || protocol === 'https:' || protocol === 'mailto:' ? url : '';
-  } catch {
-    // Relative ones would lead into this page.
-    return '';
-  }
-}
 
 const heading = ({ children }: { children?: React.ReactNode }) => (
   <p className="mt-4 font-semibold first:mt-0">{children}</p>

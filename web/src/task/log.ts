@@ -10,7 +10,8 @@ import { Fold, type Item } from './fold';
 
 /** The first page: what fits on some screens, so that it is there at once. */
 const FIRST = 400;
-const PAGE = 2000;
+/** Each page is folded with all that is there: more at a time would be a frame too long. */
+const PAGE = 1000;
 /** The most that the daemon gives at a time. */
 const WHOLE = 5000;
 /** New entries are drawn together; in a page that nobody looks at, less often. */

@@ -58,7 +58,7 @@ function OfTask({ view }: { view: TaskView }) {
       </div>
       <div className="flex min-h-0 grow">
         <div className={`min-h-0 min-w-0 grow ${side === 'terminals' ? 'flex' : 'hidden md:flex'}`}>
-          <Terminals view={view} terminals={terminals} />
+          <Terminals view={view} terminals={terminals} inSight={side === 'terminals'} />
         </div>
         <aside
           aria-label="Apps and services"

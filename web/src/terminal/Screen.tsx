@@ -29,13 +29,13 @@ export interface ScreenProps {
   exec: string;
   title: string;
   shown: boolean;
+  inSight: boolean;
   /** Whoever closes it asks for the program's end. */
   onReady: (connection: Connection | undefined) => void;
-  onEnd: (end: End) => void;
   onAgain: () => void;
 }
 
-export default function Screen({ task, exec, title, shown, onReady, onEnd, onAgain }: ScreenProps) {
+export default function Screen({ task, exec, title, shown, inSight, onReady, onAgain }: ScreenProps) {
   const place = useRef<HTMLDivElement>(null);
   const terminal = useRef<Terminal>(null);
   const fit = useRef<FitAddon>(null);
@@ -46,10 +46,6 @@ export default function Screen({ task, exec, title, shown, onReady, onEnd, onAga
   const [ctrl, setCtrl] = useState(false);
   const chosen = useTheme();
   const ready = useEffectEvent(onReady);
-  const over = useEffectEvent((how: End) => {
-    setEnd(how);
-    onEnd(how);
-  });
   const isCtrl = useEffectEvent(() => {
     if (ctrl) setCtrl(false);
     return ctrl;
@@ -60,7 +56,7 @@ export default function Screen({ task, exec, title, shown, onReady, onEnd, onAga
     if (!at) return;
     const screen = new Terminal({
       fontFamily: font,
-      fontSize: 13,
+      fontSize: at.clientWidth < 480 ? 12 : 13,
       lineHeight: 1.2,
       scrollback: SCROLLBACK,
       theme: theme(at),
@@ -103,7 +99,7 @@ export default function Screen({ task, exec, title, shown, onReady, onEnd, onAga
         screen.write(bytes);
       },
       state: setState,
-      end: over,
+      end: setEnd,
     });
     typed(screen, (data) => {
       const control = typeof data === 'string' && /^[a-z@[\\\]^_ ]$/i.test(data) && isCtrl();
@@ -145,8 +141,8 @@ export default function Screen({ task, exec, title, shown, onReady, onEnd, onAga
   }, [chosen]);
 
   useEffect(() => {
-    if (shown) terminal.current?.focus();
-  }, [shown]);
+    if (shown && inSight) terminal.current?.focus();
+  }, [shown, inSight]);
 
   const press = (key: (typeof extra)[number]) => {
     const at = terminal.current;

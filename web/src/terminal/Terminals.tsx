@@ -59,9 +59,12 @@ export function useTerminals({ task }: TaskView) {
 
 export function Terminals({
   view,
+  inSight,
   terminals: { layout, setLayout, pane, setPane, busy, start },
 }: {
   view: TaskView;
+  /** On a phone something else may be shown in its place. */
+  inSight: boolean;
   terminals: ReturnType<typeof useTerminals>;
 }) {
   const { task } = view;
@@ -169,7 +172,7 @@ export function Terminals({
               Open a terminal
             </Button>
           </div>
-          <p className="text-sm">The same from where you are at home:</p>
+          <p className="text-sm">The same from a terminal of yours:</p>
           <Command text={`offshoot shell ${task.name}`} />
         </Empty>
       ) : (
@@ -197,6 +200,7 @@ export function Terminals({
                     tab={tab}
                     task={task.id}
                     shown={tab.id === id}
+                    inSight={inSight}
                     onReady={(connection) => {
                       if (connection) links.current.set(tab.id, connection);
                       else links.current.delete(tab.id);
@@ -231,12 +235,14 @@ function Shown({
   tab,
   task,
   shown,
+  inSight,
   onReady,
   onAgain,
 }: {
   tab: Tab;
   task: string;
   shown: boolean;
+  inSight: boolean;
   onReady: (connection: Connection | undefined) => void;
   onAgain: () => void;
 }) {
@@ -256,8 +262,8 @@ function Shown({
         exec={tab.id}
         title={tab.title}
         shown={shown}
+        inSight={inSight}
         onReady={onReady}
-        onEnd={() => undefined}
         onAgain={onAgain}
       />
     </Suspense>
