@@ -201,3 +201,20 @@ test('texts of agents stay texts, in every field', async ({ page, stage }) => {
   const origin = new URL(page.url()).origin;
   expect(requests.filter((url) => !url.startsWith(origin))).toEqual([]);
 });
+
+test('what waits for a person is said, and what was answered', async ({ page, stage }) => {
+  const { task } = await stage.task(stage.repository('asks'), 'go\n@shell echo allowed-now\n@say done', {
+    name: 'asks',
+    permission: 'ask',
+  });
+  const { task: waiting } = await stage.until(task.id, 'needs_attention');
+  await page.goto(`/tasks/${task.name}`);
+  const timeline = page.getByRole('region', { name: 'Timeline' });
+  await expect(timeline.getByText('Waits for you: ')).toBeVisible();
+  await expect(timeline.getByRole('link', { name: 'Answer' })).toHaveAttribute('href', '/approvals');
+  if (process.env['LOOK']) await page.screenshot({ path: `${process.env['LOOK']}/task-asks.png` });
+  await stage.api('POST', `/v1/approvals/${waiting.approvals?.[0]?.id ?? ''}`, { verdict: 'allow' });
+  await expect(timeline.getByText(/Allowed: /)).toBeVisible();
+  await expect(timeline.getByText('Waits for you: ')).toBeHidden();
+  await expect(timeline.getByText('done', { exact: true })).toBeVisible();
+});

@@ -291,7 +291,7 @@ function Approval({ item }: { item: ApprovalItem }) {
   return (
     <Line
       shape={waits ? 'asks' : answer?.verdict === 'allow' ? 'done' : 'failed'}
-      label={waits ? 'waits for you' : 'approval'}
+      label={waits ? undefined : 'approval'}
       open={detail === undefined ? undefined : open}
       onToggle={toggle}
       right={<Moment at={item.settled ?? item.at} />}
