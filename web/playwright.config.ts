@@ -7,8 +7,9 @@ export default defineConfig({
   workers: 2,
   fullyParallel: false,
   forbidOnly: true,
-  timeout: 60_000,
-  expect: { timeout: 10_000, toHaveScreenshot: { maxDiffPixelRatio: 0.01 } },
+  // For a machine that builds something else meanwhile.
+  timeout: 120_000,
+  expect: { timeout: 20_000, toHaveScreenshot: { maxDiffPixelRatio: 0.01 } },
   reporter: 'list',
   snapshotPathTemplate: '{testDir}/snapshots/{arg}{ext}',
   // What measures time is asked for by name, on a machine that has nothing else to do: `npm run speed`.

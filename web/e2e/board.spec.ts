@@ -156,7 +156,7 @@ test('the palette finds tasks and commands', async ({ page, stage }) => {
   await page.reload();
   await expect(page.locator('html')).toHaveAttribute('data-theme', 'dark');
   await page.keyboard.press('?');
-  await expect(page.getByRole('dialog', { name: 'Keyboard' })).toContainText('Follow up');
+  await expect(page.getByRole('dialog', { name: 'Keyboard' })).toContainText('Write the next prompt');
 });
 
 for (const scheme of ['light', 'dark'] as const) {
@@ -197,6 +197,7 @@ for (const scheme of ['light', 'dark'] as const) {
       await expect(page).toHaveScreenshot(`board-${size}-${scheme}.png`, {
         // Figures that differ each time.
         mask: [page.locator('[data-elapsed]'), page.locator('[data-memory]')],
+        maskColor: scheme === 'dark' ? '#2a2f3a' : '#e6e9ef',
       });
     });
   }

@@ -226,6 +226,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/notifications/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Sends a test message to everything that the user's `[notifications]` names. */
+        post: operations["notifications_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/openapi.json": {
         parameters: {
             query?: never;
@@ -2388,6 +2405,25 @@ export interface components {
             /** @description For whom it answers. */
             scope: components["schemas"]["RuleScope"];
         };
+        /** @description What became of one notification. */
+        NotificationSent: {
+            /** @description Why it was not taken; none if it was. */
+            error?: string | null;
+            /** @description The host it went to, if it left this machine. */
+            host?: string | null;
+            /** @description Where it went: `webhook`, `ntfy`, `slack`, `desktop`. */
+            to: string;
+            /**
+             * Format: int64
+             * @description How long it took, in milliseconds.
+             */
+            took_ms: number;
+        };
+        /** @description `POST /v1/notifications/test`: what became of a message to everything that is configured. */
+        NotificationTest: {
+            /** @description One for each; none if nothing is configured. */
+            sent: components["schemas"]["NotificationSent"][];
+        };
         /** @description `POST /v1/devices`, over the Unix socket only: an address that pairs a device, once. */
         PairParams: {
             /**
@@ -3882,6 +3918,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LayerList"];
+                };
+            };
+            /** @description A problem; its `code` is stable */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    notifications_test: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NotificationTest"];
                 };
             };
             /** @description A problem; its `code` is stable */
