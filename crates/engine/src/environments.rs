@@ -52,6 +52,9 @@ pub struct Live {
     /// The ways to apps that it shares; open for as long as this is held.
     #[expect(dead_code, reason = "dropping it closes them")]
     pub shared: Arc<Vec<Forward>>,
+    /// The ways from ports of `localhost` inside to services; open for as long as this is held.
+    #[expect(dead_code, reason = "dropping it closes them")]
+    pub led: Arc<Vec<Forward>>,
 }
 
 impl Live {
@@ -249,6 +252,7 @@ impl Engine {
             .await
             .map_err(|e| Problem::internal("the sandbox did not hand its listeners out", &e))?;
         let (shared, listeners) = self.lead_to_shared(task, lease.terms(), listeners)?;
+        let (led, listeners) = crate::services::lead_to_services(&sandbox, lease.terms(), listeners)?;
         let (parts, listeners) = self.lead_to_parts(task, &lease, listeners)?;
         let asked = self.asks(task, lease.terms().environment);
         let egress =
@@ -266,6 +270,7 @@ impl Engine {
             services,
             parts,
             shared: Arc::new(shared),
+            led: Arc::new(led),
         };
         lock(&self.inner.environments.live).insert(id, live.clone());
         self.inner.environments.touch(id);

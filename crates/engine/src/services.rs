@@ -1,6 +1,7 @@
 //! The services of environments: planned before one is made, looked after for as long as it has processes, and waited for
 //! by whoever needs them.
 
+mod led;
 mod shown;
 
 use std::{path::Path, sync::Arc};
@@ -31,6 +32,8 @@ use crate::{
     ledger::Ledger,
     project,
 };
+
+pub(crate) use self::led::lead_to_services;
 
 /// Name of the file in which a project says what it runs on.
 pub const SERVICES_FILE: &str = "services.json";

@@ -107,7 +107,8 @@ impl Terms {
 
     /// Addresses inside at which somebody outside answers.
     fn served(&self) -> Vec<SocketAddrV4> {
-        self.parts.iter().map(Part::served).chain(self.shared.iter().map(Shared::served)).collect()
+        let led = self.services.iter().flat_map(Plan::led).map(|(at, _)| at);
+        self.parts.iter().map(Part::served).chain(self.shared.iter().map(Shared::served)).chain(led).collect()
     }
 }
 

@@ -213,3 +213,20 @@ fn a_seed_with_a_key_is_run_again_only_when_that_changed() {
     stage.repo.commit("Rows").unwrap();
     assert_ne!(first, rows("third"));
 }
+
+#[test]
+fn a_port_of_localhost_leads_to_a_service() {
+    let stage = with(json!({
+        "redis": {"use": "host", "ports": ["7433:6379"]},
+        "other": {"use": "host", "preset": "redis", "inject": {}}
+    }));
+    up(&stage, "e");
+    let set = |place: &str, value: &str| sh(&stage, "e", &format!("redis-cli {place} set k {value}"));
+    let get = |place: &str| sh(&stage, "e", &format!("redis-cli {place} get k"));
+    assert_eq!((set("-h localhost -p 7433", "a"), set("-h other", "b")), ("OK".to_owned(), "OK".to_owned()));
+    assert_eq!((get("-h redis"), get("-p 6379"), get("-p 7433")), ("a".into(), "a".into(), "a".into()));
+    // The next daemon takes the way up.
+    stage.kill_daemon();
+    assert_eq!(get("-p 7433"), "a");
+    stage.offshoot(&["env", "down", "e", "--force"]).ok();
+}

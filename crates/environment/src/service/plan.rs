@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, SocketAddrV4},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -123,6 +123,7 @@ impl Plans {
     pub async fn make(services: &Services, from: &Sources<'_>) -> Result<Self, PlanError> {
         let mut plans = Self::default();
         let mut local = from.taken.to_vec();
+        local.extend(services.services.iter().flat_map(led).map(|(local, _)| local));
         let own = |service: &&Service| service.isolation == DataIsolation::Server;
         for (at, service) in services.order().into_iter().filter(own).enumerate() {
             // 127.0.1.1 is what distributions give the machine's own name.
@@ -229,6 +230,12 @@ fn plan(at: &Place<'_>, recipe: Recipe) -> Plan {
     }
 }
 
+fn led(service: &Service) -> impl Iterator<Item = (u16, u16)> {
+    let own = service.isolation == DataIsolation::Server;
+    let ports = service.ports.iter().filter(move |_| own);
+    ports.filter_map(|port| Some((port.local?, port.container))).filter(|(local, port)| local != port)
+}
+
 fn injected(service: &Service, address: Ipv4Addr) -> BTreeMap<String, String> {
     told(service, service.name.to_string(), address.to_string(), service.port().unwrap_or_default())
 }
@@ -272,6 +279,11 @@ impl Plan {
             ports: self.ports.clone(),
             runs,
         }
+    }
+
+    /// Ports of `localhost` inside that lead to others of its own: `"5433:5432"`.
+    pub fn led(&self) -> impl Iterator<Item = (SocketAddrV4, u16)> {
+        led(&self.service).map(|(local, port)| (SocketAddrV4::new(Ipv4Addr::LOCALHOST, local), port))
     }
 
     /// Whether its first start, or its seed, is done once for all environments. A project's own command is just run.
