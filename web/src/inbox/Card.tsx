@@ -8,16 +8,7 @@ import { Keys } from '../ui/Keys';
 import { duration } from '../ui/figures';
 import { baseName, oneLine, safe } from '../ui/text';
 import { Elapsed, useSecond } from '../ui/Time';
-import {
-  choices,
-  moreText,
-  plainYes,
-  subjectText,
-  verdictOf,
-  wants,
-  type Approval,
-  type Option,
-} from './asked';
+import { choices, moreText, plainYes, subjectText, wants, type Approval, type Option } from './asked';
 import { Clipped } from './Clipped';
 import { contextQuery } from './query';
 import { useSwipe, FAR } from './swipe';
@@ -92,17 +83,23 @@ export function Card({
           </span>
           <span className="grow" />
           <span>
-            waits <Elapsed since={approval.asked_at} />
+            waits <Elapsed since={approval.asked_at} />, <Deadline at={approval.deadline} />
           </span>
         </header>
-        <h2 className={`mt-1 font-medium ${subject === undefined ? 'text-lg' : ''}`}>{title}</h2>
+        <h2
+          className={
+            title === oneLine(subject ?? '')
+              ? 'sr-only'
+              : `mt-1 font-medium ${subject === undefined ? 'text-lg' : ''}`
+          }
+        >
+          {title}
+        </h2>
         {subject !== undefined && <Clipped text={subject} label="What is asked for" strong />}
         {more !== undefined && <Clipped text={more} label="Details" />}
         <Context asked={asked} />
         <div className="mt-3 flex flex-wrap items-center gap-1.5 phone:gap-2">
           <Answers asked={asked} chosen={chosen} busy={busy} answering={answering} snoozed={snoozed} />
-          <span className="grow" />
-          <Deadline at={approval.deadline} />
         </div>
       </article>
     </li>
@@ -141,10 +138,9 @@ function Answers({
           {keys('a')}
         </Button>
       )}
-      {offered.map((option) => (
+      {offered.map((option, at) => (
         <Button
           key={option.id}
-          look={verdictOf(option) === 'deny' ? 'plain' : 'main'}
           disabled={busy}
           className="max-w-full"
           onClick={() => {
@@ -152,6 +148,7 @@ function Answers({
           }}
         >
           <span className="truncate">{oneLine(option.label) || 'An answer without words'}</span>
+          {at < 9 && keys(String(at + 1))}
         </Button>
       ))}
       {approval.subject.type === 'question' && (
@@ -215,10 +212,7 @@ const HOUR = 3_600_000;
 function Deadline({ at }: { at: number }) {
   const left = at - useSecond() * 1000 - live.skew;
   return (
-    <span
-      className={`text-xs ${left < HOUR ? 'font-medium text-text' : 'text-muted'}`}
-      title={new Date(at).toLocaleString()}
-    >
+    <span className={left < HOUR ? 'font-medium text-text' : ''} title={new Date(at).toLocaleString()}>
       counts as denied in {duration(left)}
     </span>
   );

@@ -305,7 +305,7 @@ function Over({ asked, mine, rule }: { asked: Approval; mine: boolean; rule?: st
         {words}
       </span>
       {approval.settled_at != null && (
-        <span className="phone:hidden">
+        <span className="shrink-0 phone:hidden">
           <Moment at={approval.settled_at} />
         </span>
       )}

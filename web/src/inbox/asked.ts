@@ -60,7 +60,7 @@ export function wants(asked: Record_): string {
     case 'question':
       return 'to know something';
     case 'unclear':
-      return asked.options.some((option) => option.kind === 'allow_once') ? 'your permission' : 'an answer';
+      return plainYes(asked) ? 'your permission' : 'an answer';
   }
 }
 

@@ -4,7 +4,7 @@ import { useEffect, useLayoutEffect, useRef, useState, type RefObject } from 're
 import './code.css';
 import { colour, useColours } from './highlight';
 import { Row, type Acts } from './Row';
-import { hunksOf, type Row as RowData } from './rows';
+import { hunksOf, rowKey, type Row as RowData } from './rows';
 
 const LINE = 20;
 /** Of code at its size, in pixels. */
@@ -89,16 +89,21 @@ export function Diff({
       const row = rows[index];
       return row ? height(row, columns) : LINE;
     },
+    getItemKey: (index) => {
+      const row = rows[index];
+      return row ? rowKey(row) : index;
+    },
     overscan: 12,
     scrollMargin: margin,
   });
   useEffect(() => {
     handle.current = list;
   }, [handle, list]);
-  // Other widths and other rows have other heights.
+  // At another width lines have other heights, also those that are not on the screen.
   useLayoutEffect(() => {
     list.measure();
-  }, [list, columns, rows]);
+    for (const element of list.elementsCache.values()) list.measureElement(element);
+  }, [list, columns]);
   const items = list.getVirtualItems();
   const first = items.find((item) => item.end > (list.scrollOffset ?? 0) + 1);
   const top = first && rows[first.index]?.file.file.path;

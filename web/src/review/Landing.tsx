@@ -1,11 +1,11 @@
 /** Bringing the work in: what would happen is shown before it happens. */
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useDeferredValue, useState } from 'react';
-import { request, type Schemas } from '../api';
+import { request, type Schemas, type TaskView } from '../api';
 import { live } from '../live';
 import { ask } from '../task/actions';
-import { useThisTask } from '../task/context';
 import { Button } from '../ui/Button';
+import { Hint } from '../ui/Command';
 import { Dialog, DialogButtons } from '../ui/Dialog';
 import { Choice, TextArea, TextField } from '../ui/Field';
 import { count } from '../ui/figures';
@@ -21,8 +21,15 @@ const hows: Record<string, string> = {
   squash: 'gets one commit',
 };
 
-export function Landing({ onClose }: { onClose: () => void }) {
-  const view = useThisTask();
+export default function Landing({
+  view,
+  onClose,
+  onLanded,
+}: {
+  view: TaskView;
+  onClose: () => void;
+  onLanded: (() => void) | undefined;
+}) {
   const { task } = view;
   const [squash, setSquash] = useState(false);
   const [into, setInto] = useState<string>();
@@ -50,6 +57,7 @@ export function Landing({ onClose }: { onClose: () => void }) {
       live.reread(task.id);
       say(`Landed in ${oneLine(landed.target)} as ${landed.commit.slice(0, 12)}.`);
       onClose();
+      onLanded?.();
     },
   });
   const makesCommit = squash || (data?.repositories.some((part) => part.how === 'merge') ?? false);
@@ -124,8 +132,7 @@ function Forecast({ landing }: { landing: Schemas['LandingView'] }) {
       `${count(landing.runs_on_host, 'changed file')} would run on your machine once this is checked out.`,
     landing.outside_scope > 0 &&
       `${count(landing.outside_scope, 'changed file')} outside of what the task was to touch.`,
-    landing.unsent_comments > 0 &&
-      `${count(landing.unsent_comments, 'comment')} not sent; landing drops them.`,
+    landing.unsent_comments > 0 && `${count(landing.unsent_comments, 'comment')} that you have not sent.`,
   ].filter((warning) => typeof warning === 'string');
   return (
     <div className="flex flex-col gap-3 text-sm" data-forecast>
@@ -162,7 +169,11 @@ function Forecast({ landing }: { landing: Schemas['LandingView'] }) {
               )}
             </details>
           ))}
-          {part.problem?.hint != null && <p className="mt-1 text-muted">{safe(part.problem.hint)}</p>}
+          {part.problem?.hint != null && (
+            <p className="mt-2 text-muted">
+              <Hint text={safe(part.problem.hint)} />
+            </p>
+          )}
         </section>
       ))}
       {landing.repositories.length === 0 && landing.problem && (

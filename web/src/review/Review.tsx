@@ -3,18 +3,20 @@ import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { useCallback, useMemo, useRef, useState, useSyncExternalStore, type ReactNode } from 'react';
 import { request, type Schemas } from '../api';
 import { live } from '../live';
+import { ask } from '../task/actions';
 import { useThisTask } from '../task/context';
+import { canFollowUp, canLand } from '../task/what';
 import { Button } from '../ui/Button';
 import { useCommands } from '../ui/commands';
 import { Dialog } from '../ui/Dialog';
 import { Empty } from '../ui/Empty';
 import { ProblemBox } from '../ui/ProblemBox';
+import { count } from '../ui/figures';
 import { useRemembered } from '../ui/storage';
 import { oneLine } from '../ui/text';
 import { complain } from '../ui/toasts';
 import { key, lineOf, type Side, type What } from './anchor';
 import { Diff, type Scroller } from './Diff';
-import { Landing } from './Landing';
 import { sections } from './patch';
 import { commentsKey, commentsQuery, diffQuery, fileDiffQuery, fileTextQuery } from './query';
 import type { Acts } from './Row';
@@ -22,7 +24,7 @@ import { isOpen, rows as rowsOf, type FileEntry } from './rows';
 import { SendBack } from './SendBack';
 import { Summary } from './Summary';
 import { Toolbar } from './Toolbar';
-import { isFlagged, Tree } from './Tree';
+import { inOrder, isFlagged, Tree } from './Tree';
 import { fingerprint, useViewed } from './viewed';
 
 const isLook = (value: unknown): value is 'split' | 'unified' => value === 'split' || value === 'unified';
@@ -90,10 +92,10 @@ function Reviewed({
   const [loaded, setLoaded] = useState<ReadonlyMap<string, string>>(empty);
   const [around, setAround] =
     useState<ReadonlyMap<string, { lines: readonly string[]; gaps: ReadonlySet<number> }>>(empty);
-  const [writing, setWriting] = useState<ReadonlyMap<string, ReadonlyMap<string, string>>>(empty);
+  const [writing, setWriting] = useState<ReadonlyMap<string, ReadonlySet<string>>>(empty);
   const [pointed, setPointed] = useState<number>();
   const [current, setCurrent] = useState<string>();
-  const [open, setOpen] = useState<'land' | 'send' | 'files'>();
+  const [open, setOpen] = useState<'send' | 'files'>();
   const [scroller, setScroller] = useState<HTMLElement | null>(null);
   const handle = useRef<Scroller | null>(null);
   const { marks, mark } = useViewed(task.id);
@@ -103,15 +105,13 @@ function Reviewed({
 
   const files = useMemo((): FileEntry[] => {
     const parts = sections(diff.patch);
-    // Without places the sections are in the order of the files, one each.
-    const inOrder =
-      diff.files.every((file) => (file.sections ?? []).length === 0) && parts.length === diff.files.length;
-    return diff.files.map((file, index) => {
-      const own = inOrder ? [index] : (file.sections ?? []);
+    const entries = diff.files.map((file) => {
+      const own = file.sections ?? [];
       const text = own.map((at) => parts[at] ?? '').join('');
       const about = [file.status, file.added, file.deleted, file.new_bytes, file.old_mode, file.new_mode];
       return { file, text, print: fingerprint(`${about.join()}\n${text === '' ? diff.head : text}`) };
     });
+    return inOrder(entries);
   }, [diff]);
   const meant = useMemo(() => (flagged ? files.filter(isFlagged) : files), [files, flagged]);
   const said = useMemo(() => comments.data?.comments ?? [], [comments.data]);
@@ -137,12 +137,13 @@ function Reviewed({
     return counts;
   }, [said]);
 
+  const drafts = comments.data?.drafts ?? 0;
   const freshComments = () => client.invalidateQueries({ queryKey: commentsKey(task.id) });
-  const type = (path: string, at: string, text: string | undefined) => {
+  const write = (path: string, at: string, on: boolean) => {
     setWriting((before) => {
-      const own = new Map(before.get(path));
-      if (text === undefined) own.delete(at);
-      else own.set(at, text);
+      const own = new Set(before.get(path));
+      if (on) own.add(at);
+      else own.delete(at);
       return new Map(before).set(path, own);
     });
   };
@@ -192,11 +193,11 @@ function Reviewed({
       what.is === 'step'
         ? undefined
         : (entry, at) => {
-            if (writing.get(entry.file.path)?.has(at) !== true) type(entry.file.path, at, '');
+            write(entry.file.path, at, true);
           },
     point: setPointed,
-    type: (entry, at, text) => {
-      type(entry.file.path, at, text);
+    stop: (entry, at) => {
+      write(entry.file.path, at, false);
     },
     save: async (entry, at, text) => {
       const [side, line] = at.split(':');
@@ -218,9 +219,11 @@ function Reviewed({
           },
         });
         await freshComments();
-        type(file.path, at, undefined);
+        write(file.path, at, false);
+        return true;
       } catch (error) {
         complain(error, 'The comment was not saved');
+        return false;
       }
     },
     change: async ({ comment }, text) => {
@@ -268,7 +271,7 @@ function Reviewed({
     setPointed(at);
     handle.current?.scrollToIndex(at, { align: 'auto' });
   };
-  const write = () => {
+  const writeHere = () => {
     const row = pointed === undefined ? undefined : rows[pointed];
     const line =
       row?.is === 'line' ? row.line : row?.is === 'pair' ? (row.pair.right ?? row.pair.left) : undefined;
@@ -308,7 +311,14 @@ function Reviewed({
         stepLine(-1);
       },
     },
-    { title: 'Comment on the line', group: 'Review', keys: 'm', also: ['enter'], keyOnly: true, run: write },
+    {
+      title: 'Comment on the line',
+      group: 'Review',
+      keys: 'm',
+      also: ['enter'],
+      keyOnly: true,
+      run: writeHere,
+    },
     {
       title: 'Next file',
       group: 'Review',
@@ -379,14 +389,6 @@ function Reviewed({
         setOpen('send');
       },
     },
-    {
-      title: 'Land',
-      group: 'This task',
-      keys: 'l',
-      run: () => {
-        setOpen('land');
-      },
-    },
   ]);
 
   const scrollerRef = useCallback(
@@ -413,12 +415,9 @@ function Reviewed({
         flagged={flagged}
         flaggedCount={files.filter(isFlagged).length}
         onFlagged={setFlagged}
-        drafts={comments.data?.drafts ?? 0}
+        drafts={drafts}
         onSend={() => {
           setOpen('send');
-        }}
-        onLand={() => {
-          setOpen('land');
         }}
         onFiles={() => {
           setOpen('files');
@@ -445,7 +444,7 @@ function Reviewed({
               setFlagged(true);
             }}
             onLand={() => {
-              setOpen('land');
+              ask('land', [view]);
             }}
           />
           {files.length === 0 ? (
@@ -472,19 +471,47 @@ function Reviewed({
           )}
         </div>
       </div>
-      {narrow && acts.write && row && (row.is === 'line' || row.is === 'pair') && (
-        <div className="sticky bottom-0 z-10 border-t border-line bg-raised p-2">
-          <Button look="main" className="w-full" onClick={write}>
-            Comment on this line
-          </Button>
+      {narrow && (
+        <div className="sticky bottom-0 z-10 flex gap-2 border-t border-line bg-raised p-2">
+          {acts.write && row && (row.is === 'line' || row.is === 'pair') ? (
+            <>
+              <Button
+                onClick={() => {
+                  setPointed(undefined);
+                }}
+              >
+                Cancel
+              </Button>
+              <Button look="main" className="grow" onClick={writeHere}>
+                Comment on this line
+              </Button>
+            </>
+          ) : (
+            <>
+              {(canFollowUp(view) || drafts > 0) && (
+                <Button
+                  className="grow"
+                  onClick={() => {
+                    setOpen('send');
+                  }}
+                >
+                  {drafts > 0 ? `Send ${count(drafts, 'comment')}…` : 'Send back…'}
+                </Button>
+              )}
+              {canLand(view) && (
+                <Button
+                  look="main"
+                  className="grow"
+                  onClick={() => {
+                    ask('land', [view]);
+                  }}
+                >
+                  Land…
+                </Button>
+              )}
+            </>
+          )}
         </div>
-      )}
-      {open === 'land' && (
-        <Landing
-          onClose={() => {
-            setOpen(undefined);
-          }}
-        />
       )}
       {open === 'send' && (
         <SendBack

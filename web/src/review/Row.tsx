@@ -21,8 +21,10 @@ export interface Acts {
   /** `undefined` where no comment can be made. */
   write: ((file: FileEntry, at: string) => void) | undefined;
   point: (index: number) => void;
-  type: (file: FileEntry, at: string, text: string | undefined) => void;
-  save: (file: FileEntry, at: string, text: string) => Promise<void>;
+  /** No comment is written there any more. */
+  stop: (file: FileEntry, at: string) => void;
+  /** Whether it is saved. */
+  save: (file: FileEntry, at: string, text: string) => Promise<boolean>;
   change: (comment: CommentView, text: string) => Promise<void>;
   remove: (comment: CommentView) => void;
 }
@@ -167,7 +169,7 @@ function Number_({
 }) {
   const className =
     'w-10 shrink-0 pr-2 text-right text-xs leading-5 text-muted select-none phone:w-8 phone:pr-1';
-  if (number === undefined || !acts.write) return <span className={className}>{number}</span>;
+  if (number === undefined || !acts.write) return <span className={`block ${className}`}>{number}</span>;
   return (
     <button
       type="button"
@@ -203,19 +205,12 @@ function Unified({
       }}
       className={`flex items-start border-x border-line ${tones[line.sign]} ${pointed ? 'outline-2 -outline-offset-2 outline-accent' : ''}`}
     >
-      <span className={line.new === undefined ? '' : 'phone:hidden'}>
-        <Number_
-          at={key('old', line.old ?? 0)}
-          file={file}
-          number={line.sign === ' ' ? undefined : line.old}
-          acts={acts}
-        />
-      </span>
-      <span
-        className={`inline-flex w-10 shrink-0 self-stretch phone:w-8 ${line.new === undefined ? 'phone:hidden' : ''}`}
-      >
+      <div className={`flex self-stretch ${line.new === undefined ? '' : 'phone:hidden'}`}>
+        <Number_ at={key('old', line.old ?? 0)} file={file} number={line.old} acts={acts} />
+      </div>
+      <div className={`flex self-stretch ${line.new === undefined ? 'phone:hidden' : ''}`}>
         <Number_ at={at} file={file} number={line.new} acts={acts} />
-      </span>
+      </div>
       <span
         aria-hidden
         className="w-4 shrink-0 text-center font-mono text-[0.75rem] leading-5 text-muted select-none"
@@ -365,21 +360,30 @@ function Comment({ view, away, acts }: { view: CommentView; away: boolean; acts:
   );
 }
 
+/** What is being written: it outlives its row, which is not drawn while it is out of sight. */
+const words = new Map<string, string>();
+
 function Writing({ row, acts }: { row: Extract<RowData, { is: 'writing' }>; acts: Acts }) {
+  const place = `${row.file.print}\0${row.file.file.path}\0${row.at}`;
+  const [text, setText] = useState(() => words.get(place) ?? '');
   const number = row.at.split(':')[1] ?? '';
   return (
     <div className="border-x border-line bg-bg px-3 py-2">
       <div className="max-w-3xl">
         <Words
-          text={row.text}
+          text={text}
           label={`Comment on line ${number}${row.at.startsWith('old') ? ' before the change' : ''}`}
-          onType={(text) => {
-            acts.type(row.file, row.at, text);
+          onType={(next) => {
+            words.set(place, next);
+            setText(next);
           }}
           save="Add comment"
-          onSave={(text) => acts.save(row.file, row.at, text)}
+          onSave={async (whole) => {
+            if (await acts.save(row.file, row.at, whole)) words.delete(place);
+          }}
           onCancel={() => {
-            acts.type(row.file, row.at, undefined);
+            words.delete(place);
+            acts.stop(row.file, row.at);
           }}
         />
       </div>

@@ -1,6 +1,7 @@
 /** What is looked at, and how. */
 import type { Schemas } from '../api';
 import { useThisTask } from '../task/context';
+import { canFollowUp } from '../task/what';
 import { Button } from '../ui/Button';
 import { count } from '../ui/figures';
 import { Lines } from '../ui/Lines';
@@ -24,7 +25,6 @@ export function Toolbar({
   onFlagged,
   drafts,
   onSend,
-  onLand,
   onFiles,
   busy,
 }: {
@@ -41,11 +41,11 @@ export function Toolbar({
   onFlagged: (flagged: boolean) => void;
   drafts: number;
   onSend: () => void;
-  onLand: () => void;
   onFiles: () => void;
   busy: boolean;
 }) {
-  const { task } = useThisTask();
+  const view = useThisTask();
+  const { task } = view;
   const added = diff.files.reduce((sum, file) => sum + (file.added ?? 0), 0);
   const deleted = diff.files.reduce((sum, file) => sum + (file.deleted ?? 0), 0);
   const value = what.is === 'all' ? 'all' : what.is === 'commit' ? `c${what.commit}` : `s${what.step}`;
@@ -64,7 +64,7 @@ export function Toolbar({
           else if (target.value.startsWith('c')) onWhat({ is: 'commit', commit: rest });
           else onWhat({ is: 'step', step: Number(rest) });
         }}
-        className="h-7 max-w-64 min-w-0 truncate rounded-md bg-surface px-2 ring-1 ring-line ring-inset hover:bg-hover touch:h-11 phone:max-w-44"
+        className="h-7 max-w-64 min-w-0 truncate rounded-md bg-surface px-2 ring-1 ring-line ring-inset hover:bg-hover touch:h-11 phone:max-w-none phone:grow phone:basis-0"
       >
         <option value="all">All changes</option>
         {what.is === 'commit' && !commits.some(({ commit }) => commit === what.commit) && (
@@ -89,13 +89,13 @@ export function Toolbar({
           </optgroup>
         )}
       </select>
-      <span className="text-muted">
+      <span className="text-muted phone:sr-only">
         {count(diff.files.length, 'file')} <Lines of={{ added, deleted }} />
         {busy && <span className="fade-in"> · reading…</span>}
       </span>
-      <span className="grow" />
+      <span className="grow phone:hidden" />
       {flaggedCount > 0 && (
-        <label className="flex h-7 cursor-pointer items-center gap-1.5 rounded-md px-2 ring-1 ring-line ring-inset hover:bg-hover has-checked:bg-chosen has-checked:ring-accent touch:h-11">
+        <label className="flex h-7 cursor-pointer items-center gap-1.5 rounded-md px-2 ring-1 ring-line ring-inset hover:bg-hover has-checked:bg-chosen has-checked:ring-accent touch:h-11 phone:hidden">
           <input
             type="checkbox"
             className="accent-accent"
@@ -134,12 +134,24 @@ export function Toolbar({
               onIgnore(!ignore);
             },
           },
+          ...(flaggedCount > 0
+            ? [
+                {
+                  title: 'Flagged only',
+                  checked: flagged,
+                  run: () => {
+                    onFlagged(!flagged);
+                  },
+                },
+              ]
+            : []),
         ]}
       />
-      <Button onClick={onSend}>{drafts > 0 ? `Send ${count(drafts, 'comment')}…` : 'Send back…'}</Button>
-      <Button look="main" onClick={onLand} className="phone:hidden">
-        Land…
-      </Button>
+      {(canFollowUp(view) || drafts > 0) && (
+        <Button look={drafts > 0 ? 'main' : 'plain'} onClick={onSend} className="phone:hidden">
+          {drafts > 0 ? `Send ${count(drafts, 'comment')}…` : 'Send back…'}
+        </Button>
+      )}
     </div>
   );
 }

@@ -51,6 +51,11 @@ export function tree(files: readonly FileEntry[], folded: ReadonlySet<string>): 
   return out;
 }
 
+/** Files as the tree has them, so that both are read in the same order. */
+export function inOrder(files: readonly FileEntry[]): FileEntry[] {
+  return tree(files, new Set()).flatMap((node) => (node.is === 'file' ? [node.entry] : []));
+}
+
 const HEIGHT = 26;
 
 export function Tree({

@@ -55,6 +55,6 @@ test('in one commit only what was said there is shown, at the number it had ther
 });
 
 test('a deleted line is one of before, an unchanged one of after', () => {
-  expect(lineOf({ sign: '-', text: '', old: 4 })).toEqual({ side: 'old', line: 4 });
-  expect(lineOf({ sign: ' ', text: '', old: 4, new: 6 })).toEqual({ side: 'new', line: 6 });
+  expect(lineOf({ id: 1, sign: '-', text: '', old: 4 })).toEqual({ side: 'old', line: 4 });
+  expect(lineOf({ id: 1, sign: ' ', text: '', old: 4, new: 6 })).toEqual({ side: 'new', line: 6 });
 });

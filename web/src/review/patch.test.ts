@@ -43,7 +43,7 @@ test('lines have their numbers on both sides', () => {
     [' ', 3, 4, 'three'],
   ]);
   expect(first?.lines.at(-1)?.open).toBe(true);
-  expect(second?.lines).toEqual([{ sign: '-', text: 'ten', old: 10 }]);
+  expect(second?.lines).toMatchObject([{ sign: '-', text: 'ten', old: 10 }]);
   expect(hunks(sections(patch)[1] ?? '')[0]?.lines[0]?.text).toBe('diff --git a/fake b/fake');
   expect(hunks(sections(patch)[2] ?? '')).toEqual([]);
 });

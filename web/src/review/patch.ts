@@ -7,6 +7,8 @@
  */
 
 export interface Line {
+  /** Tells it from all other lines of this page, whatever they say. */
+  id: number;
   /** As git writes it: unchanged, added, deleted. */
   sign: ' ' | '+' | '-';
   text: string;
@@ -16,6 +18,13 @@ export interface Line {
   new?: number;
   /** No line break follows at the end of the file. */
   open?: boolean;
+}
+
+let lines = 0;
+/** A line with a number of its own. */
+export function line(of: Omit<Line, 'id'>): Line {
+  lines += 1;
+  return { id: lines, ...of };
 }
 
 export interface Hunk {
@@ -47,10 +56,10 @@ const HEADER = /^@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ ?(.*
 /** The hunks of one section. */
 export function hunks(section: string): Hunk[] {
   const found: Hunk[] = [];
-  const lines = section.split('\n');
+  const texts = section.split('\n');
   let at = 0;
-  while (at < lines.length) {
-    const header = HEADER.exec(lines[at] ?? '');
+  while (at < texts.length) {
+    const header = HEADER.exec(texts[at] ?? '');
     at += 1;
     if (!header) continue;
     const number = (index: number, or: number) => (header[index] === undefined ? or : Number(header[index]));
@@ -66,20 +75,20 @@ export function hunks(section: string): Hunk[] {
     let after = hunk.newStart;
     const oldEnd = before + hunk.oldCount;
     const newEnd = after + hunk.newCount;
-    for (; at < lines.length; at += 1) {
-      const line = lines[at] ?? '';
-      const text = line.slice(1);
-      if (line.startsWith('\\')) {
+    for (; at < texts.length; at += 1) {
+      const whole = texts[at] ?? '';
+      const text = whole.slice(1);
+      if (whole.startsWith('\\')) {
         const last = hunk.lines.at(-1);
         if (last) last.open = true;
-      } else if (line.startsWith('+') && after < newEnd) {
-        hunk.lines.push({ sign: '+', text, new: after });
+      } else if (whole.startsWith('+') && after < newEnd) {
+        hunk.lines.push(line({ sign: '+', text, new: after }));
         after += 1;
-      } else if (line.startsWith('-') && before < oldEnd) {
-        hunk.lines.push({ sign: '-', text, old: before });
+      } else if (whole.startsWith('-') && before < oldEnd) {
+        hunk.lines.push(line({ sign: '-', text, old: before }));
         before += 1;
-      } else if (line.startsWith(' ') && before < oldEnd && after < newEnd) {
-        hunk.lines.push({ sign: ' ', text, old: before, new: after });
+      } else if (whole.startsWith(' ') && before < oldEnd && after < newEnd) {
+        hunk.lines.push(line({ sign: ' ', text, old: before, new: after }));
         before += 1;
         after += 1;
       } else {

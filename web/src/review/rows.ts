@@ -5,7 +5,7 @@
  */
 import type { Schemas } from '../api';
 import { key, lineOf, place, type CommentView, type What } from './anchor';
-import { hunks, marks, pairs, type Hunk, type Line, type Pair } from './patch';
+import { hunks, line as made, marks, pairs, type Hunk, type Line, type Pair } from './patch';
 
 export type FileView = Schemas['FileView'];
 
@@ -34,7 +34,7 @@ export interface Shown {
   around: ReadonlyMap<string, { lines: readonly string[]; gaps: ReadonlySet<number> }>;
   comments: readonly CommentView[];
   /** Lines that are being commented on: `path`, then `side:line`. */
-  writing: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  writing: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 export type Row =
@@ -50,7 +50,7 @@ export type Row =
       marks?: { left?: [number, number]; right?: [number, number] };
     }
   | { is: 'comment'; file: FileEntry; comment: CommentView; away: boolean }
-  | { is: 'writing'; file: FileEntry; at: string; text: string }
+  | { is: 'writing'; file: FileEntry; at: string }
   | { is: 'end'; file: FileEntry };
 
 const parsed = new WeakMap<FileEntry, { text: string; hunks: Hunk[] }>();
@@ -85,6 +85,39 @@ function pairsOf(hunk: Hunk): Pair[] {
   let found = pairCache.get(hunk);
   if (!found) pairCache.set(hunk, (found = pairs(hunk.lines)));
   return found;
+}
+
+const contexts = new WeakMap<readonly string[], Map<number, Line>>();
+/** An unchanged line between hunks: the same one each time. */
+function contextLine(texts: readonly string[], number: number, shift: number): Line {
+  const known = contexts.get(texts) ?? new Map<number, Line>();
+  contexts.set(texts, known);
+  let found = known.get(number);
+  if (!found) {
+    found = made({ sign: ' ', text: texts[number - 1] ?? '', old: number - shift, new: number });
+    known.set(number, found);
+  }
+  return found;
+}
+
+/** What tells a row from all others, as long as it is shown. */
+export function rowKey(row: Row): number | string {
+  switch (row.is) {
+    case 'line':
+      return row.line.id;
+    case 'pair':
+      return -((row.pair.left ?? row.pair.right)?.id ?? 0);
+    case 'gap':
+      return `${row.file.file.path}\0gap${row.gap}`;
+    case 'comment':
+      return `comment${row.comment.comment.number}`;
+    case 'writing':
+      return `${row.file.file.path}\0writing${row.at}`;
+    case 'note':
+      return `${row.file.file.path}\0${row.text}`;
+    default:
+      return `${row.file.file.path}\0${row.is}`;
+  }
 }
 
 /** The rows, and at which of them each file begins. */
@@ -136,8 +169,7 @@ function fileRows(entry: FileEntry, shown: Shown, out: Row[]): void {
     for (const at of keys) {
       for (const comment of placed.at.get(at) ?? [])
         out.push({ is: 'comment', file: entry, comment, away: false });
-      const draft = writing?.get(at);
-      if (draft !== undefined) out.push({ is: 'writing', file: entry, at, text: draft });
+      if (writing?.has(at)) out.push({ is: 'writing', file: entry, at });
     }
   };
   const one = (hunk: number, line: Line, mark?: [number, number]) => {
@@ -159,7 +191,7 @@ function fileRows(entry: FileEntry, shown: Shown, out: Row[]): void {
     const hidden = start - next;
     if (around?.gaps.has(index)) {
       for (let number = next; number < start; number += 1) {
-        one(-1, { sign: ' ', text: around.lines[number - 1] ?? '', old: number - shift, new: number });
+        one(-1, contextLine(around.lines, number, shift));
       }
     } else if (hidden > 0 || index > 0) {
       out.push({ is: 'gap', file: entry, gap: index, hidden, heading: hunk.heading });
@@ -194,7 +226,7 @@ function fileRows(entry: FileEntry, shown: Shown, out: Row[]): void {
     const last = around ? around.lines.length : undefined;
     if (around?.gaps.has(found.length)) {
       for (let number = next; number <= around.lines.length; number += 1) {
-        one(-1, { sign: ' ', text: around.lines[number - 1] ?? '', old: number - shift, new: number });
+        one(-1, contextLine(around.lines, number, shift));
       }
     } else if (last === undefined || last >= next) {
       out.push({

@@ -8,6 +8,7 @@ import { setTheme, useTheme } from '../ui/theme';
 import { Moment } from '../ui/Time';
 import { useAllCommands } from '../ui/commands';
 import { Devices } from './Devices';
+import { Notifications } from './Notifications';
 
 export default function Settings() {
   const theme = useTheme();
@@ -26,14 +27,7 @@ export default function Settings() {
         ]}
       />
       <Devices />
-      <section className="flex flex-col gap-2">
-        <h2 className="text-sm font-medium">Notifications</h2>
-        <p className="text-sm text-muted">
-          What waits for you is told by the tab’s title and its icon while a page is open. Desktop, webhook,
-          ntfy and Slack are set in <code className="font-mono text-xs">config.toml</code>. Nothing is sent
-          about a task that you look at.
-        </p>
-      </section>
+      <Notifications />
       <Keyboard />
       <section className="flex flex-col gap-2">
         <h2 className="text-sm font-medium">Daemon</h2>

@@ -2,7 +2,7 @@
  * What a person does to tasks: stop, follow up, land, discard; one or several at once. Board, task page and palette
  * ask for it here, and what needs a word more is asked in a dialog. One that fails leaves the others alone.
  */
-import { useState, useSyncExternalStore } from 'react';
+import { lazy, Suspense, useState, useSyncExternalStore } from 'react';
 import { Problem, request, type TaskView } from '../api';
 import { live } from '../live';
 import { Button } from '../ui/Button';
@@ -13,6 +13,8 @@ import { ProblemBox } from '../ui/ProblemBox';
 import { oneLine } from '../ui/text';
 import { complain, say } from '../ui/toasts';
 import { hasUnlandedWork } from './what';
+
+const Landing = lazy(() => import('../review/Landing'));
 
 /** So many requests at a time. */
 const AT_ONCE = 4;
@@ -86,8 +88,15 @@ export function ActionDialogs() {
   switch (shown.what) {
     case 'follow up':
       return <FollowUp {...shown} />;
-    case 'land':
-      return <Land {...shown} />;
+    case 'land': {
+      const [only] = shown.tasks;
+      if (shown.tasks.length > 1 || !only) return <Land {...shown} />;
+      return (
+        <Suspense>
+          <Landing view={only} onClose={close} onLanded={shown.done} />
+        </Suspense>
+      );
+    }
     case 'discard':
       return <Discard {...shown} />;
   }
