@@ -1,13 +1,13 @@
 /** A long timeline, one that goes on while it is read, and texts that try to be more than text. */
 import { expect, test } from './stage.ts';
 
-test('a log of more than 5,000 events opens at its end, scrolls without a long frame and has a beginning', async ({
+test('a log of more than 5,000 events opens at its end, scrolls smoothly and has a beginning', async ({
   page,
   stage,
 }) => {
   test.setTimeout(120_000);
   const repo = stage.repository('long');
-  const { task } = await stage.task(repo, 'Look everywhere\n@calls 4000\n@say The last words.', {
+  const { task } = await stage.task(repo, 'Look everywhere\n@calls 5000\n@say The last words.', {
     name: 'long',
   });
   await stage.until(task.id, 'complete', 'failed');
@@ -50,7 +50,9 @@ test('a log of more than 5,000 events opens at its end, scrolls without a long f
   console.log(
     `${events} events: shown ${opened.toFixed(0)} ms after the document, ${drawn} lines drawn, frames p50 ${frames[Math.floor(frames.length / 2)]?.toFixed(0)} ms, p95 ${frames[Math.floor(frames.length * 0.95)]?.toFixed(0)} ms, longest ${frames.at(-1)?.toFixed(0)} ms`,
   );
-  expect(events).toBeGreaterThan(4000);
+  expect(events).toBeGreaterThan(5000);
+  // Two frames of a page that keeps up; a busy machine may be late once in a while.
+  expect(frames[Math.floor(frames.length * 0.95)]).toBeLessThan(50);
   expect(drawn).toBeLessThan(120);
 
   // What is searched for is found on pages that were not read yet, too.
@@ -77,7 +79,7 @@ test('who reads is not moved, and is told what is new; who is at the end is take
   );
   await page.goto(`/tasks/${task.id}`);
   const timeline = page.getByRole('region', { name: 'Timeline' });
-  await expect(timeline.getByText('ready to be read')).toBeVisible({ timeout: 20_000 });
+  await expect(timeline.getByText('ready to be read', { exact: true })).toBeVisible({ timeout: 20_000 });
   await timeline.hover();
   await page.mouse.wheel(0, -700);
   await expect(page.getByRole('button', { name: 'To the newest' })).toBeVisible();

@@ -141,7 +141,9 @@ export default function Screen({ task, exec, title, shown, inSight, onReady, onA
   }, [chosen]);
 
   useEffect(() => {
-    if (shown && inSight) terminal.current?.focus();
+    // It comes up a moment after it was asked for; what a person went on to meanwhile keeps the focus.
+    const busy = document.activeElement?.closest('[role=menu], dialog, input, select') != null;
+    if (shown && inSight && !busy) terminal.current?.focus();
   }, [shown, inSight]);
 
   const press = (key: (typeof extra)[number]) => {
