@@ -256,7 +256,8 @@ impl Engine {
         for handle in handles {
             let _ = handle.await;
         }
-        // Connections to the store close with the last handle of the engine.
+        // Work that cannot be interrupted may hold the engine for longer than the process waits for it.
+        self.inner.ledger.store().close();
     }
 
     /// Admits what fits whenever something changed.

@@ -138,15 +138,25 @@ impl Store {
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
+impl Store {
+    /// Moves everything into the main file and ends writing: whoever still holds the store can only read. What is not
+    /// closed so is closed when the last of them lets go, if the process lives that long.
+    pub fn close(&self) {
         self.readers.close();
-        let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // The last connection to close moves everything into the main file.
-        let closed = writer.is_none_or(|writer| writer.connection.close().is_ok());
+        let Some(writer) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        // The last connection to close would do that by itself, but somebody may be reading.
+        let moved =
+            writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let closed = writer.connection.close().is_ok() && moved.is_ok_and(|busy| busy == 0);
         if closed && !self.damaged.load(Ordering::Acquire) {
             let _ = self.lock.set_len(0);
         }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
         // Closing would not do: a process just forked, on its way to becoming another program, may still have the file.
         let _ = self.lock.unlock();
     }

@@ -42,9 +42,9 @@ impl Readers {
         }
     }
 
-    /// Closes the connections. Nobody uses one: the caller is about to drop the pool.
-    pub(crate) fn close(&mut self) {
-        self.pool.get_mut().unwrap_or_else(PoisonError::into_inner).idle.clear();
+    /// Closes the connections that nobody uses.
+    pub(crate) fn close(&self) {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).idle.clear();
     }
 
     fn take(&self) -> rusqlite::Result<Option<Connection>> {
