@@ -41,6 +41,18 @@ const quiet = async (page: Page) => {
   expect((await new AxeBuilder({ page }).analyze()).violations).toEqual([]);
 };
 
+/** Rows stand below each other, whatever was measured when. */
+async function stacked(page: Page) {
+  const overlaps = () =>
+    page.evaluate(() => {
+      const boxes = [...document.querySelectorAll<HTMLElement>('[data-index]')]
+        .sort((a, b) => Number(a.dataset['index']) - Number(b.dataset['index']))
+        .map((row) => row.getBoundingClientRect());
+      return boxes.filter((box, at) => Math.abs(box.top - (boxes[at - 1]?.bottom ?? box.top)) > 1).length;
+    });
+  await expect.poll(overlaps).toBe(0);
+}
+
 test('the whole, commit by commit, side by side; colours, and context on request', async ({
   page,
   stage,
@@ -114,6 +126,7 @@ test('comments are gathered, sent once, and told to be stale where the code move
   await page.getByLabel('Comment on line 31').last().fill('why **thirty-one**? <img src=x onerror=alert(1)>');
   await page.keyboard.press('Control+Enter');
   await expect(page.locator('[data-comment="1"]')).toContainText('<img src=x onerror=alert(1)>');
+  await stacked(page);
   await quiet(page);
   // With the keyboard.
   await page.keyboard.press('j');
@@ -231,7 +244,15 @@ test('what stands out is flagged, and can be looked at alone', async ({ page, st
   await expect(page.getByText('Binary: it has no lines to show.')).toBeVisible();
   await expect(page.getByText('renamed from README.md')).toBeVisible();
   await quiet(page);
+  await stacked(page);
+  await page.keyboard.press('u');
+  await stacked(page);
+  await page.setViewportSize({ width: 900, height: 800 });
+  await stacked(page);
+  await page.keyboard.press('u');
+  await stacked(page);
   await page.getByRole('button', { name: 'look at those' }).click();
+  await stacked(page);
   await expect(page.getByRole('heading', { name: 'src/values.ts' })).toHaveCount(0);
   await expect(page.getByRole('heading', { name: '.github/workflows/ci.yml' })).toBeVisible();
   await expect(page.getByText('outside of what the task was to touch').first()).toBeVisible();

@@ -212,7 +212,11 @@ const HOUR = 3_600_000;
 function Deadline({ at }: { at: number }) {
   const left = at - useSecond() * 1000 - live.skew;
   return (
-    <span className={left < HOUR ? 'font-medium text-text' : ''} title={new Date(at).toLocaleString()}>
+    <span
+      className={left < HOUR ? 'font-medium text-text' : ''}
+      data-elapsed
+      title={new Date(at).toLocaleString()}
+    >
       counts as denied in {duration(left)}
     </span>
   );

@@ -102,6 +102,8 @@ export function Diff({
   // At another width lines have other heights, also those that are not on the screen.
   useLayoutEffect(() => {
     list.measure();
+    // Sizes that are measured are kept only if they differ from those it has, so it first has to have the new ones.
+    list.getTotalSize();
     for (const element of list.elementsCache.values()) list.measureElement(element);
   }, [list, columns]);
   const items = list.getVirtualItems();

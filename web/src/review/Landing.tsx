@@ -162,7 +162,7 @@ function Forecast({ landing }: { landing: Schemas['LandingView'] }) {
               {conflict.hunks !== '' && (
                 <pre
                   tabIndex={0}
-                  className="mt-1 max-h-72 overflow-auto rounded-md bg-hover p-3 font-mono text-xs break-words whitespace-pre-wrap"
+                  className="mt-1 max-h-48 overflow-auto rounded-md bg-hover p-3 font-mono text-xs break-words whitespace-pre-wrap"
                 >
                   {conflictLines(conflict.hunks)}
                 </pre>

@@ -175,7 +175,7 @@ function Number_({
       type="button"
       tabIndex={-1}
       aria-label={`Comment on line ${number}`}
-      className={`${className} self-stretch hover:bg-accent hover:text-on-accent`}
+      className={`flex items-start justify-end self-stretch hover:bg-accent hover:text-on-accent ${className}`}
       onClick={() => {
         acts.write?.(file, at);
       }}
