@@ -258,6 +258,47 @@ test('what stands out is flagged, and can be looked at alone', async ({ page, st
   await expect(page.getByText('outside of what the task was to touch').first()).toBeVisible();
 });
 
+test('several repositories: files of all, comments in each, landed together', async ({ page, stage }) => {
+  const shared = stage.repository('parts/shared', {
+    'lib.ts': 'export const one = 1;\nexport const two = 2;\n',
+  });
+  const app = stage.repository('parts/app', {
+    'offshoot.toml': '[[repos]]\nname = "shared"\npath = "../shared"\n',
+    'app.ts': 'export const app = 1;\n',
+  });
+  await stage.task(
+    app,
+    [
+      'Both',
+      '@edit app.ts app = 1 => app = 2',
+      '@commit app: two',
+      "@shell cd ../shared && sed -i 's/two = 2/two = 3/' lib.ts && git commit -qam 'shared: three'",
+      '@say done',
+    ].join('\n'),
+    { name: 'parts', repositories: { shared: 'main' } },
+  );
+  await stage.until('parts', 'complete');
+  await page.goto('/tasks/parts/review');
+  await expect(line(page, 'app = 2')).toBeVisible();
+  await expect(line(page, 'two = 3')).toBeVisible();
+  await line(page, 'two = 3').getByRole('button', { name: 'Comment on line 2' }).click();
+  await page.getByLabel('Comment on line 2').last().fill('why three?');
+  await page.keyboard.press('Control+Enter');
+  await expect(page.locator('[data-comment="1"]')).toContainText('why three?');
+  const { comments } = await stage.api<Schemas['CommentList']>('GET', '/v1/tasks/parts/comments');
+  expect([comments[0]?.comment.repository, comments[0]?.stale]).toEqual(['shared', false]);
+  await page.getByLabel('What is shown').selectOption({ index: 1 });
+  await expect(page.locator('[data-line]').first()).toBeVisible();
+  await page.getByLabel('What is shown').selectOption('all');
+  await page.keyboard.press('l');
+  const dialog = page.getByRole('dialog', { name: 'Land parts' });
+  await expect(dialog.getByText('shared:')).toBeVisible();
+  await dialog.getByRole('button', { name: 'Land', exact: true }).click();
+  await expect(page.getByText('Landed as')).toBeVisible();
+  expect(git(app, 'log', '-1', '--format=%s', 'main')).toBe('app: two');
+  expect(git(shared, 'log', '-1', '--format=%s', 'main')).toBe('shared: three');
+});
+
 test('names, code and subjects are text, whatever they are made of', async ({ page, stage }) => {
   const spoken: string[] = [];
   page.on('dialog', (dialog) => spoken.push(dialog.message()));

@@ -106,7 +106,7 @@ function Framed({ view, wanted }: { view: TaskView; wanted: string }) {
                     {count(task.changes.files, 'file')} <Lines of={task.changes} />
                   </span>
                 )}
-                {view.memory_bytes != null && <span>{bytes(view.memory_bytes)}</span>}
+                {view.memory_bytes != null && <span data-memory>{bytes(view.memory_bytes)}</span>}
                 {spent !== undefined && <span>{dollars(spent)}</span>}
                 <code className="font-mono text-xs">{oneLine(task.branch)}</code>
               </p>
